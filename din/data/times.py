@@ -1,8 +1,9 @@
 """Convert timestamps to UTC microseconds, and catch the usual mistakes: a wrong unit, a missing value, not a time."""
 
+import re
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
 import duckdb
 import pyarrow as pa
@@ -12,6 +13,7 @@ from din.data import values
 from din.data.rawlog import type_name
 from din.data.rows import Check, Rows, quoted
 from din.data.values import Form
+from din.params.fetch import SINCE
 
 YEARS = (1990, 2100)  # a time outside these years means a wrong unit or a broken clock
 NANOSECONDS = {"s": 10**9, "ms": 10**6, "us": 10**3, "ns": 1}
@@ -54,7 +56,8 @@ def to_utc(rows: Rows, name: str, unit: str, forms: int) -> tuple[str, list[Chec
 
     Args:
         unit: `s`, `ms`, `us` or `ns` since 1970, `iso` for ISO 8601 with an offset or in UTC, or a form of text in
-            UTC such as `%d.%m.%Y`. A column of a time type has its own unit.
+            UTC such as `%d.%m.%Y`, or a count since another day such as `days since 2000-01-01`. A column of a time
+            type has its own unit.
         forms: the forms of the values in the column.
 
     Raises:
@@ -68,13 +71,35 @@ def to_utc(rows: Rows, name: str, unit: str, forms: int) -> tuple[str, list[Chec
         time = f"CAST({column} AS TIMESTAMP)"
     elif kind not in ("BIGINT", "DOUBLE", "VARCHAR"):
         raise InputError(f"{rows.name}: {name} is of type {type_name(kind)}; expected numbers, text or timestamps")
-    elif unit in NANOSECONDS:
+    elif count_of(unit):
         return _number(rows, name, values.number(forms) if kind == "VARCHAR" else kind, unit, checks)
     else:
         time = _iso(column) if unit == "iso" else _formed(column, _checked(unit))
         checks.append(Check(f"{time} IS NULL", name, column, _expected(unit), _proposal))
     checks.append(Check(f"NOT {_within(time)}", name, time, _OF_THE_YEARS, "correct the row"))
     return time, checks
+
+
+class Count(NamedTuple):
+    """How times are counted: the nanoseconds of a unit, and the seconds from 1970 to the first moment."""
+
+    per: int
+    start: int
+
+
+def count_of(unit: str) -> Count | None:
+    """Return how a unit counts, or None if it is a form of text.
+
+    Raises:
+        InputError: it counts from a day that doesn't exist.
+    """
+    if since := re.fullmatch(SINCE, unit):
+        try:
+            day = datetime.fromisoformat(since[2]).replace(tzinfo=UTC)
+        except ValueError:
+            raise InputError(f"{UNIT_KEY}: {shown(unit)}: no such day; expected one such as 2000-01-01") from None
+        return Count(NANOSECONDS.get(since[1], 86_400 * 10**9), int(day.timestamp()))
+    return Count(NANOSECONDS[unit], 0) if unit in NANOSECONDS else None
 
 
 def is_iso(column: pa.ChunkedArray) -> bool:
@@ -112,15 +137,17 @@ def _span(column: pa.ChunkedArray, form: str) -> timedelta:
 
 
 def _number(rows: Rows, name: str, kind: str, unit: str, checks: list[Check]) -> tuple[str, list[Check]]:
-    """Return SQL for numbers of a unit since 1970; `kind` is the type of the numbers, or VARCHAR if not all are."""
+    """Return SQL for numbers of a unit that counts; `kind` is the type of the numbers, or VARCHAR if not all are."""
     column = rows[name]
-    per = NANOSECONDS[unit]
+    count = count_of(unit)
+    assert count is not None
+    per = count.per
     number = f"TRY_CAST({column} AS {kind if kind == 'BIGINT' else 'DOUBLE'})"
     if rows.types[name] == "VARCHAR":
         fix = f"correct the row, or set {UNIT_KEY} to iso where all are written like 2024-05-31T12:00:00Z"
         word = f"{values.form(column, 'VARCHAR')} & {Form.WHOLE | Form.NUMBER | Form.FLOAT:d} = 0"
         checks.append(Check(word, name, column, f"a number ({UNIT_KEY}={unit})", fix))
-    low, high = (seconds * 10**9 // per for seconds in (_LOW, _HIGH))
+    low, high = ((seconds - count.start) * 10**9 // per for seconds in (_LOW, _HIGH))
     broken = f"NOT ({number} >= {low} AND {number} < {high})"
     checks.append(Check(broken, name, number, f"{_OF_THE_YEARS} ({UNIT_KEY}={unit})", _proposal))
     if kind == "BIGINT":
@@ -128,7 +155,7 @@ def _number(rows: Rows, name: str, kind: str, unit: str, checks: list[Check]) ->
     else:
         microseconds = f"CAST(round_even({number} * {per / 1000!r}::DOUBLE, 0) AS BIGINT)"
     fits = f"CASE WHEN {broken} THEN NULL ELSE {microseconds} END"  # numbers outside the years may overflow
-    return f"make_timestamp({fits})", checks
+    return f"make_timestamp({fits} + {count.start * 10**6})", checks
 
 
 def _iso(column: str) -> str:

@@ -15,6 +15,8 @@ DATE = "{date}"
 ALL_ROWS = "all"
 """The value of `fetch.table.label` if each row is a click; of `behaviour` if each row enters the history."""
 TimeForm = Annotated[str, Field(pattern="%"), Doc("A form of times, as `strptime` reads it, e.g. %d.%m.%Y %H:%M.")]
+SINCE = r"(s|ms|us|ns|days) since (\d{4}-\d{2}-\d{2})"
+CountSince = Annotated[str, Field(pattern=f"^{SINCE}$"), Doc("A count since a day, such as days since 2000-01-01.")]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,8 +78,8 @@ class Table(Block):
         Doc("rows that enter the user's history: all, a 0/1 column, or a rule such as rating >= 3; null = clicks"),
     ] = None
     timestamp_unit: Annotated[
-        Literal["s", "ms", "us", "ns", "iso"] | TimeForm,
-        Doc('s | ms | us | ns | iso, or a form of text such as "%d.%m.%Y %H:%M"'),
+        Literal["s", "ms", "us", "ns", "iso"] | CountSince | TimeForm,
+        Doc('s | ms | us | ns | iso, a form of text such as "%d.%m.%Y %H:%M", or s, ms or days since 2000-01-01'),
     ] = "s"
     utc_offset_hours: Annotated[
         int, Field(ge=-12, le=14), Doc("how many hours the days of the log are ahead of UTC; added to times")

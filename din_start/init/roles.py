@@ -89,12 +89,15 @@ def _time(log: Look, column_name: str | None, unit_name: str | None) -> tuple[Ch
     """Return the column of the time and its unit; `column_name` and `unit_name` are what a person named."""
     if unit_name is None:
         units = {name: unit for name, column in log.columns.items() if (unit := unit_of(column))}
-    elif unit_name in (*times.NANOSECONDS, "iso") or "%" in unit_name:
+    elif unit_name == "iso" or "%" in unit_name or times.count_of(unit_name):
         units = {
             name: Choice(unit_name, "you said so") for name, column in log.columns.items() if _fits(column, unit_name)
         }
     else:
-        raise InputError(f"--unit {shown(unit_name)}: expected s, ms, us, ns, iso, or a form such as %d.%m.%Y %H:%M")
+        raise InputError(
+            f"--unit {shown(unit_name)}: expected s, ms, us, ns, iso, a form such as %d.%m.%Y %H:%M, or days "
+            "since 2000-01-01, in quotes"
+        )
     if column_name in units:
         return Choice(column_name, "you said so"), units[column_name]
     # Ids may look like times since 1970.
@@ -111,6 +114,12 @@ def _time(log: Look, column_name: str | None, unit_name: str | None) -> tuple[Ch
                 f"{log.files[0].name}: no column is a user, an item or a time by its name: {listed(log.columns)}. "
                 f"{_NO_LOG}. If some are, name them with --user, --item and --time"
             )
+        for name in words.by_name(log.columns, "time"):
+            if count := _count_from_elsewhere(log.columns[name]):
+                raise InputError(
+                    f"{log.files[0].name}: {name} holds no times since 1970 ({log.columns[name].examples}); if it "
+                    f"counts from a day that the log doesn't name, any day will do: give --time {name} --unit '{count}'"
+                )
         nested = [name for name, column in log.columns.items() if column.kind == "nested"]
         plain = [name for name in log.columns if name not in nested]
         raise InputError(
@@ -140,6 +149,17 @@ def _time(log: Look, column_name: str | None, unit_name: str | None) -> tuple[Ch
     return Choice(best, reason), units[best]
 
 
+def _count_from_elsewhere(column: Column) -> str | None:
+    """Return the unit in which numbers from 0 on are days or years apart, counted from an arbitrary day, or None."""
+    if column.kind != "number" or not column.distinct:
+        return None
+    low, high = pc.min_max(column.values).as_py().values()
+    for unit, a_day in {"days": 1, "s": 86_400, "ms": 86_400_000}.items():
+        if low >= 0 and 2 * a_day <= high - low and high < 4_000 * a_day:
+            return f"{unit} since 2000-01-01"
+    return None
+
+
 def is_day(column: Column, unit: str) -> bool:
     """Return whether a column of times of a unit holds days, without the time of day."""
     if unit == "iso":
@@ -149,7 +169,7 @@ def is_day(column: Column, unit: str) -> bool:
 
 def _fits(column: Column, unit: str) -> bool:
     """Return whether a column may hold times of a unit."""
-    if unit in times.NANOSECONDS:
+    if times.count_of(unit):
         return column.kind == "number"
     if unit == "iso":
         return column.kind == "time" or (column.kind == "text" and times.is_iso(column.values.drop_null()))

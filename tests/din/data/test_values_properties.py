@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta, timezone
+from datetime import UTC, date, datetime, timedelta, timezone
 from functools import reduce
 from math import isnan
 from operator import or_
@@ -129,6 +129,17 @@ def test_a_wrong_unit_is_named(moment: datetime, true: str, stated: str) -> None
             InputError, match=f"f.csv row 1: t is {column[0]}; .*set fetch.table.timestamp_unit to {true}"
         ):
             utc(rows(column), stated)
+
+
+@given(MOMENTS, st.dates(date(1900, 1, 1), date(2100, 1, 1)), st.sampled_from(("s", "ms", "days")))
+def test_counts_since_a_day_match_python(moment: datetime, start: date, unit: str) -> None:
+    """A log may count from a day of its own, before or after 1970."""
+    per = {"s": timedelta(seconds=1), "ms": timedelta(milliseconds=1), "days": timedelta(days=1)}[unit]
+    first = datetime(start.year, start.month, start.day, tzinfo=UTC)
+    count = (moment - first) // per
+    expected = (first + count * per).replace(tzinfo=None)
+    if expected.year >= times.YEARS[0]:
+        assert utc(rows(pa.array([count])), f"{unit} since {start}") == [expected]
 
 
 def test_forms_of_times_match_python() -> None:

@@ -230,6 +230,16 @@ def test_a_day_and_a_time_of_day() -> None:
     assert "to use the time of day in clock as well" in guess(log_of(KEYS | columns), {})["time"].reason
 
 
+@pytest.mark.parametrize("unit", ["days since 2000-01-01", "s since 2017-05-31"])
+def test_a_count_since_a_day_that_a_person_names(unit: str) -> None:
+    """It is taken as it is given; another count is refused with an example of one."""
+    columns = KEYS | {"ts": lambda at, _: at % 90}
+    found = guess(log_of(columns), {"time": "ts", "unit": unit})
+    assert (found["time"].value, found["unit"].value) == ("ts", unit)
+    with pytest.raises(InputError, match=r"'weeks since 2000-01-01'.*or days since 2000-01-01"):
+        guess(log_of(columns), {"time": "ts", "unit": "weeks since 2000-01-01"})
+
+
 def test_missing_times_beside_a_unit_that_is_named() -> None:
     """Missing times do not speak against the unit that a person named."""
     log = log_of(KEYS | {"ts": lambda at, _: None if at % 9 == 0 else f"2024-05-01T12:00:{at % 60:02}Z"})
@@ -284,7 +294,7 @@ REFUSED: dict[str, tuple[dict[str, Value], dict[str, str], tuple[str, ...]]] = {
         ("--item shown: its values are lists, such as 'N0-1,", "expected one item: write a row for each"),
     ),
     "an id like a time": (
-        {"ts": lambda at, _: at, "category_id": lambda at, _: 2_053_013_555_631_882_655 + at % 9},
+        {"ts": lambda at, _: -at, "category_id": lambda at, _: 2_053_013_555_631_882_655 + at % 9},
         {},
         ("no column holds times",),
     ),
@@ -303,10 +313,18 @@ REFUSED: dict[str, tuple[dict[str, Value], dict[str, str], tuple[str, ...]]] = {
     ),
     "no such column": ({}, {"user": "usr"}, ("--user 'usr': no such column", "user, item, ts")),
     "no time": (
-        {"ts": lambda at, _: at},
+        {"ts": lambda at, _: -at},
         {},
         ("no column holds times", "one of user, item, ts. ", "--time", "the same day"),
     ),
+    **{
+        f"times in {unit} since an unknown day": (
+            {"ts": lambda at, _, step=step: at * step},
+            {},
+            ("ts holds no times since 1970 (0, ", f"give --time ts --unit '{unit} since 2000-01-01'"),
+        )
+        for unit, step in {"days": 1, "s": 5000, "ms": 900_000}.items()
+    },
     "times in lists": (
         {"ts": lambda at, _: [{"time": 1_700_000_000 + at}]},
         {},
@@ -320,6 +338,11 @@ REFUSED: dict[str, tuple[dict[str, Value], dict[str, str], tuple[str, ...]]] = {
         ("--time ts", "such as 00:01 31.05.24, are not times; expected %d.%m.%y %H:%M", "--unit"),
     ),
     "an unknown unit": ({}, {"unit": "sec"}, ("--unit 'sec': expected s, ms",)),
+    "a day that doesn't exist": (
+        {},
+        {"unit": "days since 2000-02-30"},
+        ("fetch.table.timestamp_unit: 'days since 2000-02-30': no such day",),
+    ),
     "two labels": (
         {"a": lambda at, _: at % 2, "b": lambda _, click: click},
         {},
