@@ -9,6 +9,7 @@ from din.model.embedding_mlp import EmbeddingMLP
 from din.ops.activation_unit import interest
 from din.ops.histories import Histories
 from din.ops.inputs import Keys
+from din.ops.whole_step import Layers, Network, Shape, network_of
 from din.params.train import Train
 from din.schema import Field
 
@@ -41,3 +42,21 @@ class DIN(EmbeddingMLP):
         unit = self.units[sequence]
         assert isinstance(unit, ActivationUnit)
         return interest(unit, query_BD, keys, member_T1, histories, softmax=self.softmax)
+
+    @override
+    def network(self) -> Network | None:
+        unit, *others = self.units
+        assert isinstance(unit, ActivationUnit)
+        part = others or any(selection.fields for selection in self.selections)
+        if type(self) is not DIN or part or self.ages or self.wide:  # a subclass may change anything
+            return None
+        shape = Shape(
+            table_width=self.width,
+            dim=self.dim,
+            query_width=self.query_width,
+            key_width=self.key_width,
+            product=self.interest_product,
+            softmax=self.softmax,
+            item_bias=self.item_bias,
+        )
+        return network_of(shape, Layers(unit.first_layer(), unit.upper_layers(), list(self.head)))

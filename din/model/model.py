@@ -16,6 +16,7 @@ from din.model.blend import Blend
 from din.model.embedding import Batch
 from din.model.sequences import Sequences, selections
 from din.ops.histories import Histories, OneHistory, Packed
+from din.ops.whole_step import Network
 from din.params.train import Train
 from din.schema import Field
 
@@ -68,6 +69,13 @@ class Model(nn.Module, ABC):
             weights_B: the weights of the impressions. None: all are 1.
         """
         return binary_cross_entropy_with_logits(logits_B, labels_B, weights_B, reduction="sum")
+
+    def network(self) -> Network | None:
+        """Return what computes the gradients of a batch in one native call. None: autograd does.
+
+        It refers to the parameters where they are now.
+        """
+        return None
 
     @override
     def forward(self, table_RW: Tensor, batch: Batch) -> Tensor:

@@ -5,7 +5,7 @@ condition under which the native form is used. `backend` holds the choice betwee
 not see which one runs.
 
     numpy   gather, deduplicate, scoring, constants                 import no torch
-    torch   table_rows, lookup, dice, perceptron, activation_unit, row_update, dense_update
+    torch   table_rows, lookup, dice, perceptron, activation_unit, whole_step, row_update, dense_update
     torch   segments, inputs, histories                             have no native form; the others build on them
 
 Names of tensors end in their shapes, `query_BD` for [B, D]:

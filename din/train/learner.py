@@ -23,7 +23,9 @@ from din.model.sequences import resolve
 from din.ops.dense_update import dense_optimizer
 from din.ops.dice import Dice, batches_weigh
 from din.ops.table_rows import take_rows
+from din.ops.whole_step import Fields, Labels, fields_fit
 from din.params.train import LearningParams, Train
+from din.schema import Group
 from din.train.compute import CPU_ALONE, Compute, in_large_pages, moved
 from din.train.item_bias import start_at_ctr
 from din.train.loader import Key, TrainingBatch, TrainingLoader
@@ -76,6 +78,7 @@ class Learner:
         self.model, self.table = model.to(compute.device), in_large_pages(table.to(compute.device))
         self._parameters = list(self.model.parameters())
         self._dense = dense_optimizer(params.learning.optimizer, self._parameters)
+        self._network = self.model.network()
         decay = row_decay(features, params.learning).to(compute.device)
         self._sparse = TableOptimizer(params.learning, self.table, decay, self.model.linear)
 
@@ -116,11 +119,7 @@ class Learner:
 
         The model must be in training mode. The loss stays on the device.
         """
-        for parameter in self._parameters:
-            parameter.grad = None
-        loss, leaf = self._gradient(inputs)
-        assert leaf.grad is not None
-        gradient = leaf.grad
+        loss, gradient = self._gradient(inputs)
         if self._learning.clip_norm:
             gradients = [*(p.grad for p in self._parameters if p.grad is not None), gradient]
             shrink = (self._learning.clip_norm / (torch.nn.utils.get_total_norm(gradients) + 1e-6)).clamp_max(1)
@@ -131,16 +130,22 @@ class Learner:
         return loss
 
     def _gradient(self, inputs: StepInputs) -> tuple[Tensor, Tensor]:
-        """Return the mean loss, a scalar, and the table's rows [U, W].
-
-        Afterwards these rows and the parameters hold gradients.
-        """
-        leaf = take_rows(self.table, inputs.rows).requires_grad_()
+        """Return the mean loss, a scalar, and the gradient of the table's rows [U, W]. The parameters get theirs."""
+        leaf = take_rows(self.table, inputs.rows)
+        batch = inputs.batch
+        fields = Fields(batch.lookups[Group.ITEM], batch.lookups[Group.BEHAVIOUR], batch.profile)
+        if self._network and fields_fit(fields):
+            labels = Labels(inputs.labels, inputs.weights, inputs.offset)
+            return self._network.gradient(leaf, fields, batch.places, labels)
+        leaf.requires_grad_()
+        for parameter in self._parameters:
+            parameter.grad = None
         logits = self._logits(leaf, inputs)
         shifted = logits + inputs.offset if inputs.offset else logits
         loss = self.model.loss(leaf, inputs.batch, shifted, inputs.labels, inputs.weights) / inputs.impressions
         loss.backward()
-        return loss.detach(), leaf
+        assert leaf.grad is not None
+        return loss.detach(), leaf.grad
 
     @torch.no_grad()
     def logits(self, inputs: StepInputs) -> Tensor:

@@ -295,6 +295,84 @@ void din_pool_backward(
     const float *d_pooled,  /* [B, K] */
     float *d_weight);       /* [T] out */
 
+/* ---- The gradients of a batch of DIN (step.c) ---- */
+
+/* A field: owner i has row ids[i] of the table, or where there are `owners`, the mean of the rows ids[j] of its j. */
+typedef struct din_field {
+    int64_t count;                /* M */
+    const int64_t *ids;           /* [M] */
+    const int64_t *owners;        /* [M], non-decreasing, every owner at least once; or NULL: owner i has id i */
+    const struct din_field *next; /* of the same group, or NULL */
+} din_field;
+
+/* A layer of Dice and the linear layer after it, with their gradients. */
+typedef struct din_dice_linear {
+    int64_t units;                      /* H */
+    const float *alpha;                 /* [H] */
+    float *moving_mean;                 /* [H] updated */
+    float *moving_variance;             /* [H] updated */
+    const float *weight;                /* [O, H], where O is `units` of the next layer, or 1 */
+    const float *bias;                  /* [O] */
+    float *d_alpha;                     /* [H] out */
+    float *d_weight;                    /* [O, H] out */
+    float *d_bias;                      /* [O] out */
+    const struct din_dice_linear *next; /* or NULL */
+} din_dice_linear;
+
+/* DIN with one sequence. I, the inputs of the MLP, is P + K + D, or P + K + 2 D with the product. */
+typedef struct {
+    int64_t table_width;            /* W */
+    int64_t dim;                    /* width of a field's embedding, the last columns of the table */
+    int64_t query_width;            /* D */
+    int64_t key_width;              /* K */
+    int64_t profile_width;          /* P */
+    int64_t product;                /* 1: interest * candidate is an input of the MLP */
+    int64_t softmax;                /* 1: the weights of a history sum to 1 */
+    int64_t item_bias;              /* 1: the first column of the candidate's row is added to the logit */
+    float momentum;                 /* of the statistics of Dice */
+    float epsilon;
+    const float *query_weight;      /* [H, D], of the activation unit's first layer, as the rest up to `unit` */
+    const float *key_weight;        /* [H, K] */
+    const float *difference_weight; /* [H, D] or NULL */
+    const float *product_weight;    /* [H, D] */
+    const float *bias;              /* [H] */
+    float *d_query_weight;          /* [H, D] out */
+    float *d_key_weight;            /* [H, K] out */
+    float *d_difference;            /* [H, D] out, or NULL */
+    float *d_product_weight;        /* [H, D] out */
+    float *d_bias;                  /* [H] out */
+    const din_dice_linear *unit;    /* the layers above the first */
+    const float *head_weight;       /* [H of the MLP, I] */
+    const float *head_bias;         /* [H of the MLP] */
+    float *d_head_weight;           /* [H of the MLP, I] out */
+    float *d_head_bias;             /* [H of the MLP] out */
+    const din_dice_linear *head;    /* the layers above the MLP's first */
+} din_network;
+
+typedef struct {
+    int64_t impressions;               /* B */
+    int64_t behaviours;                /* T */
+    int64_t items;                     /* U */
+    int64_t rows;                      /* R, of the table */
+    const din_field *item_fields;      /* of U owners, the item's id first */
+    const din_field *behaviour_fields; /* of T owners, or NULL */
+    const din_field *profile_fields;   /* of B owners, or NULL */
+    const int64_t *candidate;          /* [B], positions among the items */
+    const int64_t *behaviour;          /* [T], positions among the items */
+    const int64_t *segment;            /* [T], each behaviour's impression, non-decreasing */
+    const float *labels;               /* [B] */
+    const float *weights;              /* [B], of the impressions in the loss, or NULL */
+    float offset;                      /* added to the logits */
+} din_batch;
+
+/* Return the mean loss of a batch. The gradients of all weights are filled, and the moving averages updated. */
+double din_gradient(
+    int64_t threads,
+    const din_network *network,
+    const din_batch *batch,
+    const float *table,  /* [R, W], the rows that the batch touches */
+    float *d_table);     /* [R, W] out */
+
 /* ---- Scoring (score.c), in one thread ---- */
 
 /* A linear layer of a trained perceptron, with Dice after it unless it is the last: f(s) = s·(alpha + (1 -

@@ -54,13 +54,13 @@ class Library:
         self._library = self._ffi.dlopen(str(path))
         self._pointers: dict[Any, Any] = {}  # dtype of numpy or torch -> pointer type of C
 
-    def __getattr__(self, name: str) -> Callable[..., int]:
+    def __getattr__(self, name: str) -> Callable[..., Any]:
         if name.startswith("__"):
             raise AttributeError(name)
         function = getattr(self._library, name)
         argument = self._argument
 
-        def call(*arguments: Any) -> int:
+        def call(*arguments: Any) -> Any:
             return function(*[argument(value) for value in arguments])
 
         setattr(self, name, call)

@@ -24,7 +24,10 @@ from din.ops.native.library import HEADER, load
 from tests.helpers.backends import needs_compiler
 
 ROOT = Path(__file__).parents[3]
-OPERATIONS = [str(ROOT / f"tests/din/ops/test_{name}.py") for name in ("batches", "operations", "scoring", "updates")]
+OPERATIONS = [
+    str(ROOT / f"tests/din/ops/test_{name}.py")
+    for name in ("batches", "operations", "scoring", "updates", "whole_step")
+]
 
 
 def run_operations(folder: Path, **environment: str) -> None:
