@@ -191,19 +191,19 @@ double din_gradient(int64_t threads, const din_network *network, const din_batch
     int64_t columns = H * K, shared = network->d_difference ? D : 0; /* columns that read the difference */
 
     /* embeddings: of items, of keys (one per behaviour if they have fields of their own), and the MLP's inputs x */
-    int own = K > D;
+    int feedback = K > D; /* behaviours have fields of their own */
     float *items = floats(&memory, U * D), *query = floats(&memory, B * D), *x = floats(&memory, B * I);
-    float *keys = own ? floats(&memory, T * K) : items;
+    float *keys = feedback ? floats(&memory, T * K) : items;
     take_fields(threads, network, table, batch->item_fields, (Place){items, D, 0, U});
     take_fields(threads, network, table, batch->profile_fields, (Place){x, I, 0, B});
     din_take_rows(threads, B, batch->candidate, items, D, 0, D, query, D, 0);
-    if (own) {
+    if (feedback) {
         din_take_rows(threads, T, batch->behaviour, items, D, 0, D, keys, K, 0);
         take_fields(threads, network, table, batch->behaviour_fields, (Place){keys, K, D, T});
     }
     int64_t *offsets = (int64_t *)floats(&memory, 2 * (B + 1));
     din_segment_offsets(T, batch->segment, B, offsets);
-    din_histories histories = {B, K, keys, own ? NULL : batch->behaviour, offsets};
+    din_histories histories = {B, K, keys, feedback ? NULL : batch->behaviour, offsets};
 
     /* the activation unit: with the difference, the layer reads (Wq + Wd)·q and (Wk − Wd)·k */
     float *query_weight = floats(&memory, H * D), *key_weight = floats(&memory, columns);

@@ -72,11 +72,11 @@ def test_gradients_are_those_of_autograd(rows: int, options, declared, params: P
         loss, table = learner._gradient(inputs)
     assert learner._network is not None
     gradients = {name: parameter.grad for name, parameter in learner.model.named_parameters()}
-    found = {"loss": loss, "table": table, **gradients, **dict(learner.model.named_buffers())}
-    assert set(found) == set(exact)
+    native = {"loss": loss, "table": table, **gradients, **dict(learner.model.named_buffers())}
+    assert set(native) == set(exact)
     for name, truth in exact.items():
         off = float((reference[name] - truth).abs().max())
-        tensor = found[name]
+        tensor = native[name]
         assert tensor is not None
         assert float((tensor - truth).abs().max()) <= max(3e-5 * max(1.0, float(truth.abs().max())), 20 * off), name
 
