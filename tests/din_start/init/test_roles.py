@@ -101,6 +101,7 @@ ASKED: list[tuple[str, Value, str, str]] = [
     ("click", lambda _, click: 1 + click, "click > 1", "1 (400×)"),
     ("clicked_at", lambda _, click: time_of(click, "none"), "clicked_at != none", "none (400×)"),
     ("label", lambda _, click: ["neg", "pos"][click], "label != neg", "neg (400×)"),
+    ("behavior_type", lambda at, click: 1 + click * (1 + at % 3), "behavior_type > 1", "1 (400×)"),
 ]
 
 
