@@ -71,8 +71,9 @@ def to_utc(rows: Rows, name: str, unit: str, forms: int) -> tuple[str, list[Chec
         time = f"CAST({column} AS TIMESTAMP)"
     elif kind not in ("BIGINT", "DOUBLE", "VARCHAR"):
         raise InputError(f"{rows.name}: {name} is of type {type_name(kind)}; expected numbers, text or timestamps")
-    elif count_of(unit):
-        return _number(rows, name, values.number(forms) if kind == "VARCHAR" else kind, unit, checks)
+    elif count := count_of(unit):
+        numbers = values.number(forms) if kind == "VARCHAR" else kind
+        return _number(rows, name, numbers, unit, count, checks)
     else:
         time = _iso(column) if unit == "iso" else _formed(column, _checked(unit))
         checks.append(Check(f"{time} IS NULL", name, column, _expected(unit), _proposal))
@@ -136,11 +137,9 @@ def _span(column: pa.ChunkedArray, form: str) -> timedelta:
     return span
 
 
-def _number(rows: Rows, name: str, kind: str, unit: str, checks: list[Check]) -> tuple[str, list[Check]]:
+def _number(rows: Rows, name: str, kind: str, unit: str, count: Count, checks: list[Check]) -> tuple[str, list[Check]]:
     """Return SQL for numbers of a unit that counts; `kind` is the type of the numbers, or VARCHAR if not all are."""
     column = rows[name]
-    count = count_of(unit)
-    assert count is not None
     per = count.per
     number = f"TRY_CAST({column} AS {kind if kind == 'BIGINT' else 'DOUBLE'})"
     if rows.types[name] == "VARCHAR":

@@ -52,7 +52,7 @@ class Fields(NamedTuple):
 
 
 class Labels(NamedTuple):
-    """What the loss of a batch compares the logits with."""
+    """The labels of a batch, their weights in the loss, and what the loss adds to the logits."""
 
     label_B: Tensor
     weight_B: Tensor | None  # None: all are 1
@@ -80,16 +80,16 @@ class Network:
             difference_weight=difference,
             product_weight=first.product_HD,
             bias=first.bias_H,
-            d_query_weight=self._gradient(first.query_HD),
-            d_key_weight=self._gradient(first.key_HK),
-            d_difference=None if difference is None else self._gradient(difference),
-            d_product_weight=self._gradient(first.product_HD),
-            d_bias=self._gradient(first.bias_H),
+            d_query_weight=self._room_for(first.query_HD),
+            d_key_weight=self._room_for(first.key_HK),
+            d_difference=None if difference is None else self._room_for(difference),
+            d_product_weight=self._room_for(first.product_HD),
+            d_bias=self._room_for(first.bias_H),
             unit=self._stack(layers.unit),
             head_weight=linear.weight,
             head_bias=linear.bias,
-            d_head_weight=self._gradient(linear.weight),
-            d_head_bias=self._gradient(linear.bias),
+            d_head_weight=self._room_for(linear.weight),
+            d_head_bias=self._room_for(linear.bias),
             head=self._stack(layers.head[1:]),
         )
 
@@ -120,8 +120,8 @@ class Network:
             parameter.grad = gradient
         return torch.tensor(loss), d_table_RW
 
-    def _gradient(self, parameter: Tensor) -> Tensor:
-        """Return memory for the gradient of a parameter."""
+    def _room_for(self, parameter: Tensor) -> Tensor:
+        """Return a tensor that the native call fills with the gradient of a parameter."""
         gradient = torch.zeros_like(parameter)
         self._gradients.append((parameter, gradient))
         return gradient
@@ -139,9 +139,9 @@ class Network:
                 moving_variance=dice.variance,
                 weight=linear.weight,
                 bias=linear.bias,
-                d_alpha=self._gradient(dice.alpha),
-                d_weight=self._gradient(linear.weight),
-                d_bias=self._gradient(linear.bias),
+                d_alpha=self._room_for(dice.alpha),
+                d_weight=self._room_for(linear.weight),
+                d_bias=self._room_for(linear.bias),
                 next=struct,
             )
         return struct

@@ -16,6 +16,7 @@ ALL_ROWS = "all"
 """The value of `fetch.table.label` if each row is a click; of `behaviour` if each row enters the history."""
 TimeForm = Annotated[str, Field(pattern="%"), Doc("A form of times, as `strptime` reads it, e.g. %d.%m.%Y %H:%M.")]
 SINCE = r"(s|ms|us|ns|days) since (\d{4}-\d{2}-\d{2})"
+"""The pattern of a `fetch.table.timestamp_unit` that counts from a day; its groups are the unit and the day."""
 CountSince = Annotated[str, Field(pattern=f"^{SINCE}$"), Doc("A count since a day, such as days since 2000-01-01.")]
 
 

@@ -53,7 +53,7 @@ def guess(log: Look, time: str) -> Choice:
         return _named(unclear[0], f"{unclear[0].name} > 0")
     if constant := words.by_name(rules, *_ANSWERS):
         return _named(columns[constant[0]], rules[constant[0]])
-    if codes := [name for name in words.by_name(rest, "action") if _is_code(rest[name])]:
+    if codes := [name for name in words.by_name(rest, "action") if _is_action_code(rest[name])]:
         raise InputError(f"{log.files[0].name}: {_question(rest[codes[0]], [])}")
     if len(flags) > 1:
         raise InputError(f"{log.files[0].name}: {listed(flags)} all hold two values; name the click with --label")
@@ -185,7 +185,7 @@ def _action(column: Column, is_headed: bool) -> Choice | None:
     return None
 
 
-def _is_code(column: Column) -> bool:
+def _is_action_code(column: Column) -> bool:
     """Return whether a column that is named as an action holds a few numbers, each of which may stand for one."""
     named = words.means(column.name, "user", "item", "id", "time", "total")
     return column.is_whole and 1 < column.distinct <= _FEW and not named

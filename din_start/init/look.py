@@ -36,7 +36,7 @@ _SNIFFED = 1 << 18  # bytes
 csv.field_size_limit(_SNIFFED)  # by default, a cell of half that size is an error
 _ROWS = 200_000
 _FILES = 3
-_DELIMITERS = (";", "\t", "|", ",")  # before a blank, which separates words, and after a tab, which separates no list
+_DELIMITERS = (";", "\t", "|", ",")
 _LIST_SEPARATORS = ("|", ";", ",")
 _NUMBER_OR_DATE = r"[-+]?[\d.,:/ TZ-]*\d[\d.,:/ TZ-]*"
 _BEGUN = r'(?:^|{0})"((?:[^"]|"")*+"(?={0}|$))?'
@@ -361,6 +361,7 @@ def _sniff(file: File, encoding: str | None) -> tuple[Dialect, bool]:
             "by `din init` with its folder; convert another file, e.g. with sed 's/::/\\t/g' old.dat > new.tsv"
         )
     widths = {character: _columns(lines, character) for character in (*_DELIMITERS, " ")}
+    # A tab never separates the parts of a list, and a blank may separate words.
     delimiter = max(_DELIMITERS, key=lambda character: (character == "\t" and widths["\t"] > 1, widths[character]))
     if widths[delimiter] < 1 < widths[" "]:
         delimiter = " "

@@ -190,8 +190,8 @@ double din_gradient(int64_t threads, const din_network *network, const din_batch
     int64_t I = P + K + D + network->product * D;
     int64_t columns = H * K, shared = network->d_difference ? D : 0; /* columns that read the difference */
 
-    /* embeddings: of items, of keys (one per behaviour if they have fields of their own), and the MLP's inputs x */
-    int feedback = K > D; /* behaviours have fields of their own */
+    /* embeddings: of items, of keys (one per behaviour where feedback is part of them), and the MLP's inputs x */
+    int feedback = K > D;
     float *items = floats(&memory, U * D), *query = floats(&memory, B * D), *x = floats(&memory, B * I);
     float *keys = feedback ? floats(&memory, T * K) : items;
     take_fields(threads, network, table, batch->item_fields, (Place){items, D, 0, U});

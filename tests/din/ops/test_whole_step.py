@@ -93,7 +93,7 @@ AUTOGRAD = [
 
 @pytest.mark.parametrize("options", AUTOGRAD, ids=lambda options: next(iter(options)))
 def test_other_settings_are_left_to_autograd(options, params: Params, tmp_path: Path) -> None:
-    """What the native form does not compute is a matter of the operations of the model."""
+    """Where a setting has no native form, autograd computes the gradients."""
     with backend.using("native"):
         learner = Learner(write_features(tmp_path, declared=LISTS), changed(params.train, **options))
     assert learner._network is None
@@ -102,16 +102,16 @@ def test_other_settings_are_left_to_autograd(options, params: Params, tmp_path: 
 def test_a_subclass_is_left_to_autograd(params: Params, tmp_path: Path) -> None:
     """A plugin's model may change any method of DIN, and trains in the same loop."""
 
-    class Own(DIN):
+    class Variant(DIN):
         pass
 
     features = write_features(tmp_path, declared=ITEMS)
     layout = TableLayout.of(features.fields, features.rows)
     with backend.using("native"):
-        own, plain = (
-            model(features.fields, params.train, selections({}, features.fields, layout)) for model in (Own, DIN)
+        variant, plain = (
+            model(features.fields, params.train, selections({}, features.fields, layout)) for model in (Variant, DIN)
         )
-        assert own.network() is None
+        assert variant.network() is None
         assert plain.network() is not None
 
 

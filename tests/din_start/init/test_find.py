@@ -139,10 +139,10 @@ def test_files_of_a_competition_are_no_tables(tmp_path: Path, log: list[dict[str
         "customers.csv": "\n".join(["user,age", *(f"{at},{at % 70}" for at in range(200))]),
     }
     write(tmp_path / "shop", files)
-    found = tables(Workspace(tmp_path), "shop", {})
-    chosen = {table: one.paths for table, one in found.items()}
+    looks = tables(Workspace(tmp_path), "shop", {})
+    chosen = {table: one.paths for table, one in looks.items()}
     assert chosen == {"events": "shop/train_clicks.csv", "users": "shop/customers.csv"}
-    assert "sampleSubmission.csv: by its name it holds rows to predict" in found["events"].reason
+    assert "sampleSubmission.csv: by its name it holds rows to predict" in looks["events"].reason
 
 
 def test_tables_that_only_look_like_a_history_or_users(tmp_path: Path, log: list[dict[str, Any]]) -> None:
@@ -151,9 +151,9 @@ def test_tables_that_only_look_like_a_history_or_users(tmp_path: Path, log: list
     goods = [f"{at}\t1400000000\t{at % 9}\t{at % 7} {at % 5} {at % 3}\n" for at in range(150)]
     people = [f"{at}\t{1_400_000_000 + at}\t{at % 7} {at % 11}" + f" {at % 13}" * (at % 4) + "\n" for at in range(200)]
     write(tmp_path / "plain", {"clicks.tsv": "".join(rows), "goods.tsv": "".join(goods), "user.tsv": "".join(people)})
-    found = tables(Workspace(tmp_path), "plain", {})
+    looks = tables(Workspace(tmp_path), "plain", {})
     expected = {"events": "plain/clicks.tsv", "items": "plain/goods.tsv", "users": "plain/user.tsv"}
-    assert {table: one.paths for table, one in found.items()} == expected
+    assert {table: one.paths for table, one in looks.items()} == expected
     posts = [f"{1_600_000_000 + at},{at},a{at % 40}" for at in range(150)]
     profiles = [f"{at},2020-01-01 00:{at // 60:02}:{at % 60:02},f" for at in range(200)]
     files = {
@@ -162,9 +162,9 @@ def test_tables_that_only_look_like_a_history_or_users(tmp_path: Path, log: list
         "profiles.csv": "\n".join(["#id,registered,sex", *profiles]),
     }
     write(tmp_path / "headed", files)
-    found = tables(Workspace(tmp_path), "headed", {})
+    looks = tables(Workspace(tmp_path), "headed", {})
     expected = {"events": "headed/clicks.csv", "items": "headed/posts.csv", "users": "headed/profiles.csv"}
-    assert {table: one.paths for table, one in found.items()} == expected
+    assert {table: one.paths for table, one in looks.items()} == expected
 
 
 def test_a_file_beside_the_repository(

@@ -233,10 +233,10 @@ def test_a_day_and_a_time_of_day() -> None:
 
 @pytest.mark.parametrize("unit", ["days since 2000-01-01", "s since 2017-05-31"])
 def test_a_count_since_a_day_that_a_person_names(unit: str) -> None:
-    """It is taken as it is given; another count is refused with an example of one."""
+    """Its unit is taken as it stands; an unknown unit is refused with an example of one."""
     columns = KEYS | {"ts": lambda at, _: at % 90}
-    found = guess(log_of(columns), {"time": "ts", "unit": unit})
-    assert (found["time"].value, found["unit"].value) == ("ts", unit)
+    choices = guess(log_of(columns), {"time": "ts", "unit": unit})
+    assert (choices["time"].value, choices["unit"].value) == ("ts", unit)
     with pytest.raises(InputError, match=r"'weeks since 2000-01-01'.*or days since 2000-01-01"):
         guess(log_of(columns), {"time": "ts", "unit": "weeks since 2000-01-01"})
 
