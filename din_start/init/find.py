@@ -111,8 +111,7 @@ def tables(workspace: Workspace, place: str, overrides: Mapping[str, str]) -> di
     if named in problems:
         raise InputError(f"{named}: {problems[named]}")
     if not logs:
-        every = "\n".join(f"  {paths}: {problem}" for paths, problem in problems.items())
-        raise InputError(f"{place}: no file holds users, items and times; name it with --events. The files:\n{every}")
+        raise InputError(_no_log(place, problems, max(problems, key=lambda paths: (paths in looks, sizes[paths]))))
     labelled = [paths for paths, guessed in logs.items() if guessed["label"].value != ALL_ROWS]
     events = max(labelled or logs, key=lambda paths: (not _is_held_out(paths), sizes[paths]))
     beside = sorted(looks.keys() - {events}, key=lambda paths: (_sums_up(looks[paths]), -sizes[paths]))
@@ -132,6 +131,13 @@ def tables(workspace: Workspace, place: str, overrides: Mapping[str, str]) -> di
     lines = [f"not used: {paths}: {reason}" for paths, reason in (unused | unread | others).items()]
     why += "".join(f"\n{line if line.isprintable() else repr(line)[1:-1]}" for line in lines)
     return {"events": replace(looks[events], reason=why), **chosen}
+
+
+def _no_log(place: str, problems: Mapping[str, str], likeliest: str) -> str:
+    """Return why no file is a log: the problem of the likeliest one in full, and what the others lack."""
+    text = f"{place}: no file holds users, items and times. {likeliest}: {problems[likeliest]}"
+    others = [f"  {paths}: {problem.split(';')[0]}" for paths, problem in problems.items() if paths != likeliest]
+    return "\n".join([text, *(["The other files:", *others] if others else [])])
 
 
 @contextmanager
@@ -166,17 +172,31 @@ def _require_joined(events: Look, others: Iterable[Look]) -> None:
         if sides.known(other.columns[keys[0]].ids, events.columns[keys[0]].ids):
             raise InputError(
                 f"{other.paths} says by {keys[0]} which rows of {events.paths} were clicked; join them, e.g. with "
-                f"{_join(events.paths, other.paths, keys[0])}, and name it. If each row of {events.paths} is a click, "
+                f"{_join(events.paths, other, keys[0])}, and name it. If each row of {events.paths} is a click, "
                 "name only that with --events"
             )
 
 
-def _join(events: str, clicks: str, key: str) -> str:
-    """Return a command for a shell that writes the events with a column of clicks to log.parquet."""
-    shown, clicked, of_both = ('"' + name.replace('"', '""') + '"' for name in (events, clicks, key))
-    sql = f"SELECT *, coalesce({of_both} IN (SELECT {of_both} FROM {clicked}), false) AS click FROM {shown}"
+def _join(events: str, clicks: Look, key: str) -> str:
+    """Return a command for a shell that writes the events with a column of clicks to log.parquet.
+
+    Rows of `clicks` that say themselves that they are none are left out.
+    """
+    shown, table, of_both = map(_quoted, (events, clicks.paths, key))
+    clicked = f"SELECT {of_both} FROM {table}"
+    if rule := label.clicks_among(clicks):
+        column = _quoted(rule.column)
+        clicked += (
+            f" WHERE {column} {rule.comparison} '{rule.value}'" if rule.comparison else f" WHERE {column}::BOOLEAN"
+        )
+    sql = f"SELECT *, coalesce({of_both} IN ({clicked}), false) AS click FROM {shown}"
     program = f'import duckdb; duckdb.sql({json.dumps(sql)}).write_parquet("log.parquet")'
     return f"python -c {shlex.quote(program)}"
+
+
+def _quoted(name: str) -> str:
+    """Return a name as SQL quotes it."""
+    return '"' + name.replace('"', '""') + '"'
 
 
 def _tables_at(workspace: Workspace, place: str) -> tuple[dict[str, int], str | None, dict[str, str]]:

@@ -25,7 +25,7 @@ from din.data.rules import Rule
 from din.data.tabular import TableSource
 from din.params.fetch import ALL_ROWS, DATE, Csv, Table
 from din.params.overlays import nested
-from din.schema import DAY_US, EVENT_COLUMNS, ITEM_ID, SEQUENCE, TIMESTAMP, USER_ID, Group
+from din.schema import EVENT_COLUMNS, ITEM_ID, SEQUENCE, TIMESTAMP, USER_ID, Group
 from din_start.init import fields, label, roles, sides, split, timezone, words
 from din_start.init.choice import Choice
 from din_start.init.fields import Events, FieldGuess
@@ -33,6 +33,7 @@ from din_start.init.look import Column, Look
 from din_start.init.sides import separators_of
 from din_start.params.recipes import RECIPES
 
+_HOUR_US = 3_600_000_000
 _RESERVED = {*EVENT_COLUMNS, "date"}
 _AGAIN = 0.01  # share of repeated events from which validate_raw would close
 _IN_TWO_ROWS = 0.9  # share of clicks beside a row without one, from which these are likely to be their impressions
@@ -320,13 +321,13 @@ def _of_days(table: pa.Table, keys: Events, by_day: bool, in_two_rows: float) ->
         sets["featurize.order"] = Choice("sequence", "all rows have the same time, so their order in the files counts")
     events = table.group_by([USER_ID, ITEM_ID, TIMESTAMP]).aggregate([])
     again = 1 - events.num_rows / table.num_rows
-    if again > _AGAIN and (table[TIMESTAMP].cast(pa.int64()).to_numpy() % DAY_US).any():
+    if again > _AGAIN and (table[TIMESTAMP].cast(pa.int64()).to_numpy() % _HOUR_US).any():
         if in_two_rows > _IN_TWO_ROWS:
             return sets  # it would drop the clicks
         why = f"{table.num_rows - events.num_rows:,} rows ({again:.1%}) repeat the user, item and time of another row"
         sets["fetch.table.drop_duplicates"] = Choice(True, why)
     elif again > _AGAIN:
-        why = f"times are days, and {again:.0%} of the rows repeat the user, item and day of another row"
+        why = f"times are whole hours or days, and {again:.0%} of the rows repeat the user, item and time of another"
         sets["validate_raw.max_duplicate_rate"] = Choice(round(min(1.0, 2 * again), 2), why)
     return sets
 

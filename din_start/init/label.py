@@ -4,6 +4,8 @@ The name of a column that means a click decides. If its values can't be used as 
 question: a log with such a column is never taken for one of clicks alone.
 """
 
+import shlex
+
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -57,6 +59,12 @@ def guess(log: Look, time: str) -> Choice:
         raise InputError(f"{log.files[0].name}: {_question(rest[codes[0]], [])}")
     if len(flags) > 1:
         raise InputError(f"{log.files[0].name}: {listed(flags)} all hold two values; name the click with --label")
+    if flags and log.headed:
+        examples = f"{flags[0]} is the only column of two values ({columns[flags[0]].examples})"
+        raise InputError(
+            f"{log.files[0].name}: {examples}, but its name means no click; if it is one, give --label "
+            f"{shlex.quote(rules[flags[0]])}; if every row is a click, give --label {ALL_ROWS}"
+        )
     if flags:
         return Choice(rules[flags[0]], f"the only column of two values ({columns[flags[0]].examples})")
     reason = "no column says whether an item was clicked, so every row is a click; negatives are sampled"
@@ -82,6 +90,13 @@ def is_rating(rule: Rule, log: Look) -> bool:
 def is_named(column: str) -> bool:
     """Return whether a column is named like a click, or another answer of the user."""
     return words.means(column, *_ANSWERS)
+
+
+def clicks_among(rows: Look) -> Rule | None:
+    """Return the rule of a column that is named like an answer and says which rows are clicks, or None."""
+    flags = (rule for column in rows.columns.values() if is_named(column.name) and (rule := _flag(column)))
+    first = next(flags, None)
+    return parse(first, rows) if first else None
 
 
 def _named(column: Column, rule: str) -> Choice:

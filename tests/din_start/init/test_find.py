@@ -232,13 +232,13 @@ def test_files_of_months(tmp_path: Path, log: list[dict[str, Any]]) -> None:
 
 
 def test_no_file_is_a_log(tmp_path: Path) -> None:
-    """The message says what is wrong with each, and which option decides."""
+    """The message says the way out for the likeliest file, and what each other one lacks."""
     write(tmp_path / "shop", {"a.csv": "user,item\n" + "1,2\n" * 30, "b.txt": "x\ny\n"})
     with pytest.raises(InputError) as error:
         tables(Workspace(tmp_path), "shop", {})
     message = str(error.value)
-    assert "name it with --events" in message
-    assert "shop/a.csv: no column holds times" in message and "shop/b.txt: its only column is" in message
+    assert "shop/a.csv: no column holds times" in message and "such as 2000-01-01\nThe other files:" in message
+    assert message.endswith("shop/b.txt: its only column is 'x'")
     (tmp_path / "zips").mkdir()
     (tmp_path / "shop.zip").rename(tmp_path / "zips" / "shop.zip")
     for place, says in {

@@ -227,19 +227,42 @@ def test_a_look_around_the_pipeline_finds_no_outputs(tmp_path: Path, log: list[d
     assert "a folder that the pipeline writes and DVC empties" in run("init", "data/raw/x.csv", code=2)
 
 
+def shown_rows(log: list[dict[str, Any]]) -> list[str]:
+    """Return rows of impressions whose clicks are in another file."""
+    return [f"r{at},{e['user']},{e['item']},{e['time']}" for at, e in enumerate(log)]
+
+
+def joined(output: str) -> None:
+    """Run the command of a message, which joins two files."""
+    command = output[output.index("python -c ") : output.index(", and name it")]
+    subprocess.run(command.replace("python", sys.executable, 1), shell=True, check=True)
+
+
 def test_clicks_in_a_file_of_their_own(tmp_path: Path, log: list[dict[str, Any]], run: Run) -> None:
     """Impressions are not taken for clicks, and the message has the command that joins both."""
-    shown = [f"r{at},{e['user']},{e['item']},{e['time']}" for at, e in enumerate(log)]
-    put(Path("sam's/shown.csv"), "\n".join(["request_id,user,item,ts", *shown]))
+    put(Path("sam's/shown.csv"), "\n".join(["request_id,user,item,ts", *shown_rows(log)]))
     clicked = [f"{1_800_000_000 + at},r{at}" for at, e in enumerate(log) if e["click"]]
     put(Path("sam's/clicks.csv"), "\n".join(["ts,request_id", *clicked, "1800000000,"]))
     output = run("init", "sam's", code=2)
     assert "clicks.csv says by request_id which rows of sam's/shown.csv were clicked" in output
-    command = output[output.index("python -c ") : output.index(", and name it")]
-    subprocess.run(command.replace("python", sys.executable, 1), shell=True, check=True)
+    joined(output)
     run("init", "log.parquet")
     assert guessed()["fetch.table.label"] == "click"
     assert sum(pq.read_table("log.parquet")["click"].to_pylist()) == len(clicked)
+
+
+@pytest.mark.parametrize(
+    ("name", "no", "yes"), [("clicked", "0", "1"), ("bought", "no", "yes"), ("click", "False", "True")]
+)
+def test_answers_in_a_file_of_their_own(
+    name: str, no: str, yes: str, tmp_path: Path, log: list[dict[str, Any]], run: Run
+) -> None:
+    """Rows of the other file that say themselves that nothing was clicked are no clicks after the join."""
+    put(Path("of/shown.csv"), "\n".join(["request_id,user,item,ts", *shown_rows(log)]))
+    answers = [f"r{at},{yes if e['click'] else no}" for at, e in enumerate(log)]
+    put(Path("of/clicks.csv"), "\n".join([f"request_id,{name}", *answers]))
+    joined(run("init", "of", code=2))
+    assert sum(pq.read_table("log.parquet")["click"].to_pylist()) == sum(e["click"] for e in log)
 
 
 def test_other_clicks_of_the_same_days_are_no_history(tmp_path: Path, log: list[dict[str, Any]], run: Run) -> None:

@@ -1,6 +1,7 @@
 """The columns that `din init` takes for time, user, item and label, and what it says where none can be."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -64,8 +65,7 @@ LABELS: list[tuple[dict[str, Value], str]] = [
     ({"Gekauft": lambda _, click: ["nein", "ja"][click]}, "Gekauft == ja"),
     ({"Geklickt": lambda _, click: ["FALSCH", "WAHR"][click]}, "Geklickt == WAHR"),
     ({"purchased": lambda _, click: ["", "yes"][click]}, "purchased == yes"),
-    ({"x": lambda _, click: click}, "x"),  # the only column of two values
-    ({"user_star_level": lambda at, _: at % 5, "x": lambda _, click: click}, "x"),
+    ({"user_star_level": lambda at, _: at % 5, "label": lambda _, click: click}, "label"),
     # An answer that is the same in all rows comes after one that varies.
     ({"click": lambda *_: 1, "conversion": lambda _, click: click}, "conversion"),
     ({"purchased": lambda *_: 1, "rating": lambda at, click: 1 + 3 * click + at % 2}, "rating >= 4"),
@@ -115,6 +115,15 @@ def test_other_values_are_asked_for(name: str, value: Value, rule: str, counted:
     assert message.startswith(f"log.csv: {name} should say whether the item was clicked, but its values are ")
     assert counted in message and f"e.g. --label '{rule}'" in message
     assert clicks(log, rule) == CLICKS
+
+
+def test_two_values_under_another_name_are_asked_for() -> None:
+    """A column such as `is_promoted` may describe the row; only without a header does it stand for the clicks."""
+    log = log_of(KEYS | {"is_promoted": lambda _, click: click})
+    with pytest.raises(InputError, match="its name means no click; if it is one, give --label is_promoted; if every"):
+        guess(log, {})
+    nameless = replace(log, dialect=Dialect(names=(*log.columns,)))
+    assert guess(nameless, {"user": "user", "item": "item", "time": "ts"})["label"].value == "is_promoted"
 
 
 @pytest.mark.parametrize("value", [lambda at, click: click if at % 9 else None, lambda _, click: time_of(click, None)])
