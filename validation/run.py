@@ -85,6 +85,7 @@ def validate(workspace: Workspace, suite: Suite, phases: Phases, params: Params)
         verdict="closed" if blocking else "open",
         input=Digest(judged),
         params=contract.thresholds(suite, params),
+        judged=[entry.name for entry in entries],
         expectations=entries,
     )
     write_json(path, report)

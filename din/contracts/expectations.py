@@ -1,8 +1,8 @@
 """Decide whether a validation report opens a gate, for `din gate` and for `python -m validation gate`.
 
-The report's own verdict is not trusted. The report must be about the data in the workspace and hold every expectation
-that its suite always judges as critical, with a threshold. Each number must be within its threshold, and the thresholds
-must be those of the current params.yaml.
+The report's own verdict is not trusted. The report must be about the data in the workspace, and hold every expectation
+that was judged, among them those that its suite always judges as critical, with a threshold. Each number must be within
+its threshold, and the thresholds must be those of the current params.yaml.
 """
 
 import math
@@ -74,6 +74,8 @@ def why_closed(
     critical = [entry for entry in report.expectations if entry.severity == "critical"]
     if missing := expected(suite, params) - {entry.name for entry in critical}:
         return f"the report lacks {listed(sorted(missing))}; {again}"
+    if differing := {*report.judged} ^ {entry.name for entry in report.expectations}:
+        return f"the report has lost entries, or holds more than were judged: {listed(sorted(differing))}; {again}"
     if unbounded := [entry.name for entry in critical if entry.name in ALWAYS[suite] and not _bounds(entry)]:
         return f"the report lacks the threshold of {listed(unbounded)}; {again}"
     if failed := [entry.name for entry in critical if not _holds(entry)]:

@@ -31,11 +31,18 @@ class Expectation(Document):
 
 
 class ValidationReport(Document):
-    """The result of one suite; `input` is the hash of the judged directory, `params` are the thresholds."""
+    """The result of one suite.
+
+    Attributes:
+        input: the hash of the judged directory.
+        params: the thresholds.
+        judged: the names of all expectations, so that a gate notices if an entry is lost.
+    """
 
     verdict: Literal["open", "closed"]
     input: Digest
     params: dict[str, Any]
+    judged: Annotated[list[str], Field(min_length=1)]
     expectations: Annotated[list[Expectation], Field(min_length=1)]
 
 

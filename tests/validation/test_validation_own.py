@@ -99,8 +99,11 @@ def test_the_gate_compares_numbers_alone(workspace: Enter) -> None:
     assert why_closed(HERE, "raw", found, log, params) is None
     *others, day_, newest_ = found.expectations
     for one, changes in ((day_, {"observed": 3}), (day_, {"threshold": {"min": 3}}), (newest_, {"observed": 0})):
-        changed = found.model_copy(update={"expectations": [*others, one.model_copy(update=changes)]})
+        edited = [one.model_copy(update=changes) if entry is one else entry for entry in found.expectations]
+        changed = found.model_copy(update={"expectations": edited})
         assert why_closed(HERE, "raw", changed, log, params) == f"failed: {one.name}"
+    lost = found.model_copy(update={"expectations": [*others, day_]})
+    assert "has lost entries, or holds more than were judged: newest" in str(why_closed(HERE, "raw", lost, log, params))
 
 
 @pytest.mark.parametrize(
