@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+import pytest
+
 from benchmarks.size import COMMANDS, DAYS, Cost, cost_of_stage, extrapolated
 
 
@@ -10,6 +12,16 @@ def test_the_cost_of_a_stage_is_that_of_its_process(tmp_path: Path) -> None:
     cost = cost_of_stage(tmp_path / "fetch.json", 4_000, "fetch", "digest")
     assert cost.wall > 0 and cost.cpu > 0 and 0.05 < cost.memory_gb < 2 and cost.disk_gb["data/raw"] > 0
     assert len(list((tmp_path / "workspace/data/raw/events").glob("date=*"))) == DAYS
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("impressions", [10**5, 10**6, 10**7])
+def test_a_sound_log_of_any_size_opens_the_suites(impressions: int, tmp_path: Path) -> None:
+    """The detectors' limits suit ten million rows as well; a closed suite is an error."""
+    for stage in ("fetch", "validate_raw", "featurize", "validate_features"):
+        cost_of_stage(tmp_path / f"{stage}.json", impressions, stage, "digest")
+    for suite in ("raw", "features"):
+        assert (tmp_path / f"workspace/reports/validation/{suite}.verdict").read_text() == "open\n"
 
 
 def test_a_larger_log_costs_in_proportion() -> None:
