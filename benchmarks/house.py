@@ -25,7 +25,7 @@ CEILINGS = {
     "lines of din": 26_450,
     "lines of all but benchmarks and tests": 48_050,
     "lines of benchmarks": 8_300,
-    "lines of tests": 34_300,
+    "lines of tests": 34_400,
     "lines of the tests' helpers": 5_000,
     "lines that `import din.train.fit` loads": 7_350,
     "lines that `import din.bundle.scorer` loads": 4_650,

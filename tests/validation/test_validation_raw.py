@@ -69,6 +69,7 @@ DEFECTS = {
         for column in ("user_id", "item_id", "timestamp", "sequence")
     },
     "label 2": (value("label", 3, 2), {"label_0_or_1"}, 2),
+    "only clicks": (everywhere("label", 1), {"ctr"}, None),
     "behaviour -1": (value("behaviour", 3, -1), {"behaviour_0_or_1"}, -1),
     "timestamp of the next day": (value("timestamp", 3, NEXT_DAY), {"timestamp_within_day"}, str(NEXT_DAY)),
     "seconds read as milliseconds": (
@@ -114,7 +115,7 @@ def test_every_expectation_has_a_defect(workspace: Enter) -> None:
     last = day(-1).parent.name.removeprefix("date=")
     seal(RAW, until=last)
     own = {"files_match_manifest", "rows", "not_after_until", "watched_finite", "worth_finite"}
-    own |= {"files_readable", "ctr", "duplicate_rate", "distinct_users", "distinct_items"}  # see benchmarks/defects
+    own |= {"files_readable", "duplicate_rate", "distinct_users", "distinct_items"}  # see benchmarks/defects
     told = own.union(*(expected for _, expected, _ in DEFECTS.values()))
     assert names(PHASES, params, "files", "rows") <= told
 
@@ -195,6 +196,16 @@ def test_a_history_dated_within_the_log(of: str, warns: bool, workspace: Enter) 
     edit(HISTORY, dated)
     seal(RAW)
     assert ("history_within_log" in failed(judge("raw", params), "warning")) == warns
+
+
+def test_a_history_dated_after_the_log(workspace: Enter) -> None:
+    """Behaviours after the last event are told once, as critical, and don't count as dated within the log."""
+    params = workspace()
+    fill(HISTORY, "timestamp", [datetime(2031, 1, 1)] * pq.read_metadata(HISTORY).num_rows)
+    seal(RAW)
+    report = judge("raw", params)
+    assert "history_after_log" in failed(report)
+    assert "history_within_log" not in failed(report, "warning")
 
 
 def test_events_after_until(workspace: Enter) -> None:
