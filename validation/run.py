@@ -85,7 +85,8 @@ def validate(workspace: Workspace, suite: Suite, phases: Phases, params: Params)
         verdict="closed" if blocking else "open",
         input=Digest(judged),
         params=contract.thresholds(suite, params),
-        judged=[entry.name for entry in entries],
+        user_file=contract.digest_of_user_file(workspace, suite, params),
+        judged={entry.name: entry.severity for entry in entries},
         expectations=entries,
     )
     write_json(path, report)

@@ -5,9 +5,11 @@ that was judged, among them those that its suite always judges as critical, with
 its threshold, and the thresholds must be those of the current params.yaml.
 """
 
+import hashlib
 import math
 from typing import Any
 
+from din.base import documents
 from din.base.errors import listed, shown
 from din.base.names import Digest
 from din.base.workspace import Suite, Workspace
@@ -52,6 +54,19 @@ def expected(suite: Suite, params: Params) -> frozenset[str]:
     return ALWAYS[suite] - (_NOT_IF_CONTINUED if params.train.continues else frozenset())
 
 
+def digest_of_user_file(workspace: Workspace, suite: Suite, params: Params) -> Digest | None:
+    """Return the hash of the file with the user's own expectations of a suite, or None if params.yaml names none.
+
+    Raises:
+        InputError: the file is missing or can't be read.
+    """
+    path = getattr(params, f"validate_{suite}").expectations
+    if path is None:
+        return None
+    content = documents.read_bytes(workspace.root / path, missing="name an existing file in params.yaml, or null")
+    return Digest(hashlib.sha256(content).hexdigest())
+
+
 def why_closed(
     workspace: Workspace, suite: Suite, report: ValidationReport, digest: Digest, params: Params
 ) -> str | None:
@@ -60,6 +75,9 @@ def why_closed(
     Args:
         digest: the hash of the suite's directory as it is now.
         params: the current parameters.
+
+    Raises:
+        InputError: the file with the user's own expectations is missing or can't be read.
     """
     again = f"run `dvc repro validate_{suite}`"
     if report.input != digest:
@@ -74,8 +92,12 @@ def why_closed(
     critical = [entry for entry in report.expectations if entry.severity == "critical"]
     if missing := expected(suite, params) - {entry.name for entry in critical}:
         return f"the report lacks {listed(sorted(missing))}; {again}"
-    if differing := {*report.judged} ^ {entry.name for entry in report.expectations}:
-        return f"the report has lost entries, or holds more than were judged: {listed(sorted(differing))}; {again}"
+    entries = {(entry.name, entry.severity) for entry in report.expectations}
+    if differing := {*report.judged.items()} ^ entries:
+        names = sorted({name for name, _ in differing})
+        return f"the report has lost entries, or holds others than were judged: {listed(names)}; {again}"
+    if report.user_file != digest_of_user_file(workspace, suite, params):
+        return f"validate_{suite}.expectations: the file has changed since the report was made; {again}"
     if unbounded := [entry.name for entry in critical if entry.name in ALWAYS[suite] and not _bounds(entry)]:
         return f"the report lacks the threshold of {listed(unbounded)}; {again}"
     if failed := [entry.name for entry in critical if not _holds(entry)]:

@@ -16,6 +16,9 @@ JudgedModel = Literal["judged", "crossfit", "shipped"]
 WhyMissed = Literal["late", "changed", "before the window"]
 
 
+Severity = Literal["critical", "warning"]
+
+
 class Expectation(Document):
     """One expectation and its result. A failed one may have a sample, advice and a reason."""
 
@@ -23,7 +26,7 @@ class Expectation(Document):
     column: str | None
     observed: Any
     threshold: dict[Literal["min", "max", "in"], Any]
-    severity: Literal["critical", "warning"]
+    severity: Severity
     success: bool
     sample: list[dict[str, Any]] = Field(default_factory=list)
     advice: str | None = None
@@ -36,13 +39,15 @@ class ValidationReport(Document):
     Attributes:
         input: the hash of the judged directory.
         params: the thresholds.
-        judged: the names of all expectations, so that a gate notices if an entry is lost.
+        user_file: the hash of the file with the user's own expectations, if params.yaml names one.
+        judged: the severity of all expectations by name, so that a gate notices if an entry is lost.
     """
 
     verdict: Literal["open", "closed"]
     input: Digest
     params: dict[str, Any]
-    judged: Annotated[list[str], Field(min_length=1)]
+    user_file: Digest | None
+    judged: Annotated[dict[str, Severity], Field(min_length=1)]
     expectations: Annotated[list[Expectation], Field(min_length=1)]
 
 

@@ -28,12 +28,12 @@ from importlib.metadata import PackageNotFoundError, entry_points, packages_dist
 from pathlib import Path
 from typing import Any
 
-from din.base import documents
 from din.base.artifacts import replace_directory, write_json
 from din.base.documents import Document
 from din.base.errors import InputError, shown
 from din.base.names import Digest
-from din.base.workspace import Workspace
+from din.base.workspace import SUITES, Workspace
+from din.contracts.expectations import digest_of_user_file
 from din.moved import today
 from din.neighbours import with_neighbours
 from din.params.reading import Params
@@ -117,11 +117,10 @@ def code_of(stage: Stage, plugins: Iterable[Path] = ()) -> StageCode:
 
 def _expectations(workspace: Workspace, params: Params, stage: str) -> dict[str, Digest]:
     """Return the digest of the file with the user's own expectations that a stage checks, by path."""
-    path = getattr(getattr(params, stage, None), "expectations", None)
-    if path is None:
-        return {}
-    content = documents.read_bytes(workspace.root / path, missing="name an existing file in params.yaml, or null")
-    return {path: Digest(hashlib.sha256(content).hexdigest())}
+    for suite in SUITES:
+        if stage == f"validate_{suite}" and (digest := digest_of_user_file(workspace, suite, params)):
+            return {getattr(params, stage).expectations: digest}
+    return {}
 
 
 def imports_of_command(command: str) -> set[str]:

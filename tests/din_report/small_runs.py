@@ -59,13 +59,8 @@ def stop_at_the_raw_log(workspace: Workspace, user: str) -> None:
     """Leave what a run leaves that stopped because a row of its log, by this user, fails an expectation."""
     failed = documents_of.expectation("user_id_not_null", success=False, observed=3, sample=[{"user_id": user}])
     failed |= {"advice": "fill the column"}
-    report = {
-        "verdict": "closed",
-        "input": documents_of.DIGEST,
-        "params": {},
-        "judged": [failed["name"]],
-        "expectations": [failed],
-    }
+    report = {"verdict": "closed", "input": documents_of.DIGEST, "params": {}, "user_file": None}
+    report |= {"judged": {failed["name"]: "critical"}, "expectations": [failed]}
     write_json(workspace.validation("raw"), report)
     outcome = {"run_id": "local", "stage": "validate_raw", "exit_code": 3, "report": None, "seconds": 2.0}
     write_json(workspace.outcome("validate_raw"), outcome | {"message": f"closed: no user_id in the row of {user}"})

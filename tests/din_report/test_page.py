@@ -275,13 +275,8 @@ def test_the_page_stays_small(finished: Miniature, scored: Any) -> None:
     edit(finished.here.gate, lambda report: report.update(gates=report["gates"] * 500))
     failed = documents_of.expectation(long, success=False, column=long, reason=long, advice=long)
     failed |= {"sample": [{f"{long}{n}": long for n in range(12)}] * 6}
-    report = {
-        "verdict": "closed",
-        "input": documents_of.DIGEST,
-        "params": {},
-        "judged": [failed["name"]],
-        "expectations": [failed] * 50,
-    }
+    report = {"verdict": "closed", "input": documents_of.DIGEST, "params": {}, "user_file": None}
+    report |= {"judged": {failed["name"]: "critical"}, "expectations": [failed] * 50}
     write_json(finished.here.validation("raw"), report)
     run = Run(finished.here)
     assert run.gate and len(run.gate.gates) > 5000 and "raw" in run.validation

@@ -165,7 +165,7 @@ class Run:
         for suite in SUITES:
             expectations = [documents_of.expectation(always) for always in sorted(ALWAYS[suite])]
             report = {"verdict": "open", "input": hash_tree(here.judged(suite)), "expectations": expectations}
-            report["judged"] = [entry["name"] for entry in expectations]
+            report |= {"user_file": None, "judged": {entry["name"]: entry["severity"] for entry in expectations}}
             report["params"] = thresholds(suite, self.params)
             write_json(here.validation(suite), report)
         return self.bundle(evaluation)

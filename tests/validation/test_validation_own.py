@@ -97,13 +97,31 @@ def test_the_gate_compares_numbers_alone(workspace: Enter) -> None:
     found = documents.read(ValidationReport, HERE.validation("raw"))
     log = Digest(hash_tree(RAW))
     assert why_closed(HERE, "raw", found, log, params) is None
-    *others, day_, newest_ = found.expectations
+    day_, newest_ = found.expectations[-2:]
     for one, changes in ((day_, {"observed": 3}), (day_, {"threshold": {"min": 3}}), (newest_, {"observed": 0})):
         edited = [one.model_copy(update=changes) if entry is one else entry for entry in found.expectations]
         changed = found.model_copy(update={"expectations": edited})
         assert why_closed(HERE, "raw", changed, log, params) == f"failed: {one.name}"
-    lost = found.model_copy(update={"expectations": [*others, day_]})
-    assert "has lost entries, or holds more than were judged: newest" in str(why_closed(HERE, "raw", lost, log, params))
+
+
+def test_no_expectation_is_lost_on_the_way_to_the_gate(workspace: Enter) -> None:
+    """An entry that is left out or became a warning closes it, and so does another file of expectations."""
+    days = {"table": "days"}
+    enough = expectation("expect_column_values_to_be_between", days, column="rows", min_value=1)
+    params = own(workspace(), "raw", enough)
+    judge("raw", params)
+    report = documents.read(ValidationReport, HERE.validation("raw"))
+    log = Digest(hash_tree(RAW))
+    assert why_closed(HERE, "raw", report, log, params) is None
+    for at, entry in enumerate(report.expectations):
+        before, after = report.expectations[:at], report.expectations[at + 1 :]
+        other = "warning" if entry.severity == "critical" else "critical"
+        for instead in ([], [entry.model_copy(update={"severity": other})]):
+            changed = report.model_copy(update={"expectations": [*before, *instead, *after]})
+            reason = why_closed(HERE, "raw", changed, log, params)
+            assert entry.name in str(reason)
+    own(params, "raw", enough, {**enough, "meta": {"name": "later", **days}})
+    assert "has changed since the report" in str(why_closed(HERE, "raw", report, log, params))
 
 
 @pytest.mark.parametrize(
