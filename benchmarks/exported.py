@@ -1,11 +1,11 @@
 """Answer one user's request with our exported graphs, and with other forms of the same network.
 
-raw      from raw ids, as `Scorer` does
-packed   the packed request as `Scorer` runs it: the C kernels, or request.onnx if the model or the machine has none
-onnx     request.onnx on the packed request
-floor    only the matrix products and sigmoids of the attention unit, in pieces that stay in a core's cache
-torch    the model itself in PyTorch, on the packed request
-padded   one row per candidate with its own copy of the history, and [q, k, q−k, q⊙k] as input, as the peers do
+raw       from raw ids, as `Scorer` does
+packed    the packed request as `Scorer` runs it: the C kernels, or request.onnx if the model or the machine has none
+onnx      request.onnx on the packed request
+products  only the matrix products and sigmoids of the attention unit, in pieces that stay in a core's cache
+torch     the model itself in PyTorch, on the packed request
+padded    one row per candidate with its own copy of the history, and [q, k, q−k, q⊙k] as input, as the peers do
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -37,7 +37,7 @@ from din.params.train import Train
 _PAIRS = 50_000
 """The pairs of a candidate and a behaviour in one call of the padded graph. They take a few hundred megabytes."""
 _PIECE = 2_048
-"""The pairs in one call of the floor. With fewer, calls cost more; with many, the pairs leave the cache."""
+"""The pairs in one call of the products alone. With fewer, calls cost more; with many, the pairs leave the cache."""
 
 
 class ExportedModel:
@@ -67,7 +67,7 @@ class ExportedModel:
         self.scorer = Kernels(NativeModel(config, weights), request=True) if native else self.request
 
     def runs(self, request: Mapping[str, Any]) -> dict[str, Callable[[], Any]]:
-        """Return functions that score a request in all ways but `floor` and `padded`."""
+        """Return functions that score a request in all ways but the products alone and the padded one."""
         pieces = list(self.encoder.pack_one(request))
         whole = list(self.encoder.pack_one(request, self.scorer.piece))
         return {
@@ -95,7 +95,7 @@ class ExportedModel:
         return [self.model.request(self.table, to_tensors(packed)) for packed in pieces]
 
 
-def floor(candidates: int, length: int, width: int, train: Train, threads: int) -> Callable[[], Any]:
+def products_alone(candidates: int, length: int, width: int, train: Train, threads: int) -> Callable[[], Any]:
     """Return a function that computes only the products and sigmoids of the attention unit.
 
     All pieces are equal. Pairs that are left over are not computed, at most one in a piece.

@@ -109,8 +109,8 @@ class Lesson:
 
     @property
     def is_wrong(self) -> bool:
-        """Whether the gates promoted a harmful lesson, or refused a sound one that is not known to be worse."""
-        owed = self.what == SOUND and (self.effect is None or self.effect.point >= 0)
+        """Whether the gates promoted a harmful lesson, or refused a sound one that is not certainly worse."""
+        owed = self.what == SOUND and (self.effect is None or self.effect.upper >= 0)
         return self.verdict == "MISSED" or (owed and bool(self.closed))
 
 

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from benchmarks.directory import write_directory
 from benchmarks.environments import ROOT
-from benchmarks.exported import ExportedModel, PaddedGraph, floor
+from benchmarks.exported import ExportedModel, PaddedGraph, products_alone
 from benchmarks.generated_tables import publish
 from benchmarks.harness import parsed, positive, table
 from benchmarks.load import goodput_table, load_table, wrk
@@ -36,15 +36,15 @@ from din.release.registry.cache import scorer_of
 
 CANDIDATES = (1, 10, 100, 500, 2_000)
 LENGTHS = (0, 10, 50, 100, 1_000)
-TO_THE_FLOOR = ((500, 100), (500, 1_000))
-"""The requests that are compared with their floor: candidates and behaviours."""
-_FLOOR = "request_floor_ms"
+TO_THE_PRODUCTS = ((500, 100), (500, 1_000))
+"""The requests that are compared with their products alone: candidates and behaviours."""
+_PRODUCTS = "products_ms"
 _LOG = Workload("long", "short", max_history=max(LENGTHS), batch=256, rows=1_000)
 _SECONDS = 1.0
 """The time for the turns of a request, if the least turns take no longer."""
 _LEAST_TURNS, _MOST_TURNS = 3, 31
-_FLOOR_TURNS = 15
-"""The least turns of a request that is compared with its floor."""
+_PRODUCTS_TURNS = 15
+"""The least turns of a request that is compared with its products alone."""
 
 Runs = Mapping[str, Callable[[], Any]]
 Times = Mapping[str, NDArray[np.float64]]
@@ -80,12 +80,12 @@ def request_table() -> str:
     for candidates, length, runs in ways():
         print(f"timing {candidates:,} candidates × {length:,} behaviours", flush=True)
         measured[candidates, length] = in_turns(runs)
-    head = ["candidates", "behaviours", "`Scorer`, ms", "ids, ms", "in C, ms", "to the floor", "request.onnx, ms"]
+    head = ["candidates", "behaviours", "`Scorer`, ms", "ids, ms", "in C, ms", "to the products", "request.onnx, ms"]
     rows = []
     for shape, times in measured.items():
         raw, ours, *others = (times[f"request_{way}_ms"] for way in ("raw", "packed", "onnx", "torch", "padded"))
         medians = [f"{np.median(ms):.2f}" for ms in (raw, raw - ours, ours, *others)]
-        medians.insert(3, f"{np.median(ours / times[_FLOOR]):.2f}×" if _FLOOR in times else "")
+        medians.insert(3, f"{np.median(ours / times[_PRODUCTS]):.2f}×" if _PRODUCTS in times else "")
         rows.append([*(f"{size:,}" for size in shape), *medians])
     return table([*head, "PyTorch, ms", "padded, ms"], rows)
 
@@ -104,15 +104,15 @@ def ways(log: Workload = _LOG) -> Iterator[tuple[int, int, Runs]]:
             history, shown = (random.integers(1, log.items + 1, size).tolist() for size in (length, candidates))
             runs = exported.runs({"user": {"user_id": 1}, "history": history, "candidates": shown})
             runs["request_padded_ms"] = padded.on(candidates, length)
-            if (candidates, length) in TO_THE_FLOOR:
-                runs[_FLOOR] = floor(candidates, length, width, train, threads=1)
+            if (candidates, length) in TO_THE_PRODUCTS:
+                runs[_PRODUCTS] = products_alone(candidates, length, width, train, threads=1)
             yield candidates, length, runs
 
 
 def in_turns(runs: Runs) -> Times:
     """Return the CPU time of each function in ms, by turn. They take turns, so other load on the machine hits all."""
     warm = sum(_cpu_ms(run) for run in runs.values())
-    least = _FLOOR_TURNS if _FLOOR in runs else _LEAST_TURNS
+    least = _PRODUCTS_TURNS if _PRODUCTS in runs else _LEAST_TURNS
     turns = int(np.clip(1e3 * _SECONDS / warm, least, _MOST_TURNS))
     rounds = [[_cpu_ms(run) for run in runs.values()] for _ in range(turns)]
     return dict(zip(runs, np.array(rounds).T, strict=True))

@@ -1,9 +1,10 @@
 """Drive a delivery through the stages' own functions, in this process, until one refuses it or the gate has judged.
 
-All limits of validation and gates are the shipped ones. Each workspace is a new folder. Later stages start from a copy
-of a finished workspace, so that a defect that enters late costs only the stages after it. What the first suites judge
-is driven in a small log without training. What needs a model is driven in a log of the size `DAILY`, whose newest day
-continues the champion of the day before, as `din init` arranges for a log by days.
+All limits of validation and gates are the shipped ones, but for the margin with which `promote` makes a champion. Each
+workspace is a new folder. Later stages start from a copy of a finished workspace, so that a defect that enters late
+costs only the stages after it. What the first suites judge is driven in a small log without training. What needs a
+model is driven in a log of the size `DAILY`, whose newest day continues the champion of the day before, as `din init`
+arranges for a log by days.
 """
 
 import io

@@ -27,8 +27,8 @@ day. A challenger from scratch is tried in each of {_LOGS} logs of {_CHALLENGED:
 impressions a day, and again as a first run, without a champion. By default each fault has one start; with `--full` it
 has both. The effect is the AUC of the shipped model on the next day, with 20,000 impressions, less that of the model it
 would replace: the champion, or in a first run the model before the lesson. A fault is caught if the model loses two
-margins or more and is not promoted. The margin is that of the sound lesson. A sound lesson must be promoted, unless by
-chance its model is worse on the next day.
+margins or more and is not promoted. The margin is that of the sound lesson. A sound lesson must be promoted, unless its
+model is certainly worse on the next day.
 
 """
 

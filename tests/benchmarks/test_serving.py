@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from benchmarks import serving
-from benchmarks.exported import floor
+from benchmarks.exported import products_alone
 from benchmarks.load import loaded
 from benchmarks.workload import WORKLOADS
 from din.params.train import Train
@@ -26,7 +26,7 @@ def test_ours_and_pytorch_score_the_same_model(monkeypatch: pytest.MonkeyPatch) 
     """Each way but `padded` gives PyTorch's logits, and every way has a time."""
     monkeypatch.setattr(serving, "CANDIDATES", (1, 70))
     monkeypatch.setattr(serving, "LENGTHS", (0, 100))
-    monkeypatch.setattr(serving, "TO_THE_FLOOR", ((70, 100),))
+    monkeypatch.setattr(serving, "TO_THE_PRODUCTS", ((70, 100),))
     sizes = []
     for candidates, length, runs in serving.ways(replace(LOG, max_history=100)):
         sizes.append((candidates, length))
@@ -34,16 +34,16 @@ def test_ours_and_pytorch_score_the_same_model(monkeypatch: pytest.MonkeyPatch) 
         assert expected.shape == (candidates,)
         for way in ("request_raw_ms", "request_packed_ms", "request_onnx_ms"):
             assert np.allclose(runs[way]().logits, expected, rtol=0, atol=1e-6)
-        assert ("request_floor_ms" in runs) == ((candidates, length) == (70, 100))
+        assert ("products_ms" in runs) == ((candidates, length) == (70, 100))
         times = serving.in_turns(runs)
         assert times.keys() == runs.keys() and all((ms > 0).all() for ms in times.values())
     assert sizes == [(1, 0), (1, 100), (70, 0), (70, 100)]
 
 
-def test_the_floor_multiplies_for_every_pair() -> None:
-    """The pieces of the floor are small, equal, and together all pairs but at most one in each piece."""
+def test_the_products_are_of_every_pair() -> None:
+    """The pieces are small, equal, and together all pairs but at most one in each piece."""
     for candidates, length in ((1, 3), (500, 100), (500, 1000)):
-        sizes = [len(outputs[0]) for outputs in floor(candidates, length, 8, Train(), threads=1)()]
+        sizes = [len(outputs[0]) for outputs in products_alone(candidates, length, 8, Train(), threads=1)()]
         assert len(set(sizes)) == 1 and sizes[0] <= 2048
         assert 0 <= candidates * length - sum(sizes) < len(sizes)
 

@@ -17,7 +17,7 @@ from tests.helpers.ports import free_port
 from tests.pipeline.workspace import Workspace
 
 KILLS = int(os.environ.get("KILLS", "10"))
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(7200)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(3600)]
 
 
 class Launcher:

@@ -29,7 +29,7 @@ from tests.helpers.code_blocks import BLOCKS, execute, shell_blocks, shown
 from tests.pipeline.workspace import ROOT, Workspace
 from tests.validation import planting
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(7200)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(3600)]
 
 INIT = [block for block in shell_blocks() if "din init" in block.text]
 OTHERS = [block for block in shell_blocks() if block not in INIT and "din score --input" not in block.text]
