@@ -33,11 +33,12 @@ def test_lesson_table_counts_errors_of_both_kinds() -> None:
     assert "| rate | 1 |  | 0.0050 | 0 | 1 | 0 |" in unmade
 
 
-def test_a_sound_lesson_is_wrong_if_refused_unless_it_is_worse() -> None:
-    """Before export its effect is unknown, so nothing excuses the refusal."""
+def test_a_sound_lesson_is_wrong_if_refused_unless_it_is_certainly_worse() -> None:
+    """Before export its effect is unknown, so nothing excuses the refusal; nor does a loss that may be chance."""
     refused = Lesson(SOUND, "continues", ["refit"], MARGIN, None)
-    lessons = [refused, lesson(SOUND, 0.0, GATE), lesson(SOUND, -0.001, GATE), lesson(SOUND, 0.002, [])]
-    assert [one.is_wrong for one in lessons] == [True, True, False, False]
+    lessons = [refused, lesson(SOUND, 0.0, GATE), lesson(SOUND, -0.0005, GATE), lesson(SOUND, 0.002, [])]
+    lessons.append(lesson(SOUND, -0.0015, GATE))
+    assert [one.is_wrong for one in lessons] == [True, True, True, False, False]
 
 
 @pytest.mark.parametrize(("events", "count"), [(0, 100), (3, 100), (90, 100)])
