@@ -8,6 +8,10 @@ fields.py  what every other column is: a field of some kind, feedback, or nothin
 sides.py   how the tables beside the events are read
 timezone.py by how many hours days are ahead of UTC
 split.py   how the log is split into training, validation and test rows
+layout.py  where the files are, and how they are written
+clicks.py  what the rows are: clicks, rows without a click, rows that repeat
+behaviours.py what a user did earlier
+declared.py the fields, declared
 guess.py   all of it as an overlay of params.yaml, with a reason for each key (choice.py)
 render.py  the files of the repository, from template/ and the overlay
 command.py writes them, and merges those of a later release with the user's edits

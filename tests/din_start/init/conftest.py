@@ -9,7 +9,7 @@ import pytest
 from din.base.workspace import Workspace
 from din_start.init.guess import guess
 from din_start.init.look import look
-from tests.din_start.init.made_up_logs import events
+from tests.din_start.init.made_up_logs import HEADER, events, write
 
 
 @pytest.fixture(scope="session")
@@ -29,3 +29,11 @@ def guessed(tmp_path: Path) -> Callable[..., dict[str, Any]]:
         return {key: one.value for key, one in guess(here, tables, given).items()}
 
     return of
+
+
+@pytest.fixture
+def plain(tmp_path: Path, log: list[dict[str, Any]]) -> list[str]:
+    """Write log.csv with nothing but user, item, time and click, and return its rows."""
+    rows = [f"{e['user']},{e['item']},{e['time']},{e['click']}" for e in log]
+    write(tmp_path, HEADER, rows)
+    return rows

@@ -11,6 +11,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from din.base.workspace import Workspace
+from din_start.init.look import Look, look
+
+HEADER = "user,item,ts,click"
 MONDAY = 1_714_953_600  # 2024-05-06 00:00 UTC
 DAY = 86_400
 
@@ -117,3 +121,14 @@ def _utc(row: dict[str, Any]) -> datetime:
 
 if __name__ == "__main__":
     german_shop(Path(), events(rows=20_000, users=500, seed=1))  # seed 7's last days teach nothing: a borderline gate
+
+
+def looks(folder: Path, **tables: str) -> dict[str, Look]:
+    """Return the first rows of tables by their names."""
+    return {table: look(Workspace(folder), paths, f"--{table}") for table, paths in tables.items()}
+
+
+def write(folder: Path, header: str, rows: Iterable[str], name: str = "log.csv") -> str:
+    """Write a CSV, and return its name."""
+    (folder / name).write_text("\n".join([header, *rows]))
+    return name
