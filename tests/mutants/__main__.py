@@ -16,11 +16,14 @@ CORES = 2
 
 
 def main() -> int:
-    """Print each mutant and what became of it. Return 1 if one is alive, or a test fails on unchanged code.
+    """Print each mutant and what became of it. Return 1 if one is alive or a test fails on unchanged code, 2 if none is chosen.
 
     Words on the command line choose the rows that hold all of them.
     """
     chosen = [row for row in MUTANTS if all(word in f"{row} {row.file} {row.test}" for word in sys.argv[1:])]
+    if not chosen:
+        print(f"no row of tests/mutants/mutants.tsv holds all of {sys.argv[1:]}; name words of a row, or none for all")
+        return 2
     tests: dict[str, set[str]] = defaultdict(set)
     for mutant in chosen:
         tests[mutant.test.split("::")[0]].add(mutant.test)

@@ -12,7 +12,7 @@ from din.base.artifacts import hash_tree
 from din.base.errors import InputError, Unavailable
 from din.base.names import Digest
 from din.base.workspace import Suite
-from din.contracts.expectations import why_closed
+from din.contracts.expectations import ALWAYS, why_closed
 from din.contracts.verdicts import ValidationReport
 from din.params.reading import Params
 from tests.validation.planting import HERE, RAW, failed, judge, limits
@@ -122,6 +122,21 @@ def test_no_expectation_is_lost_on_the_way_to_the_gate(workspace: Enter) -> None
             assert entry.name in str(reason)
     own(params, "raw", enough, {**enough, "meta": {"name": "later", **days}})
     assert "has changed since the report" in str(why_closed(HERE, "raw", report, log, params))
+
+
+def test_every_critical_expectation_of_ours_has_bounds(workspace: Enter) -> None:
+    """A report without a user's file may hold more than the suite always judges, and each of these is compared too."""
+    params = workspace()
+    judge("raw", params)
+    report = documents.read(ValidationReport, HERE.validation("raw"))
+    log = Digest(hash_tree(RAW))
+    assert why_closed(HERE, "raw", report, log, params) is None
+    critical = [entry for entry in report.expectations if entry.severity == "critical"]
+    assert {entry.name for entry in critical} > ALWAYS["raw"]
+    for entry in critical:
+        bare = [one.model_copy(update={"threshold": {}}) if one is entry else one for one in report.expectations]
+        reason = why_closed(HERE, "raw", report.model_copy(update={"expectations": bare}), log, params)
+        assert str(reason).startswith(f"the report lacks the threshold of {entry.name}")
 
 
 @pytest.mark.parametrize(
