@@ -23,9 +23,9 @@ _POOL = ("din/model/model.py", "din/model/embedding_mlp.py", "din/model/din.py",
 """The files to read before writing a `pool()`, together with din/ops/histories.py."""
 CEILINGS = {
     "lines of din": 26_450,
-    "lines of all but benchmarks and tests": 48_050,
+    "lines of all but benchmarks and tests": 48_100,
     "lines of benchmarks": 8_300,
-    "lines of tests": 34_400,
+    "lines of tests": 34_550,
     "lines of the tests' helpers": 5_000,
     "lines that `import din.train.fit` loads": 7_350,
     "lines that `import din.bundle.scorer` loads": 4_650,
