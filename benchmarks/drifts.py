@@ -44,7 +44,7 @@ from din.features.reader import Features
 from din.featurize.build import featurize
 from din.release.registry.cache import scorer_of
 from din.release.registry.registry import Registry
-from din_loop.served import Served
+from din_loop.served_options import Served
 from din_loop.server.answer_log import AnswerLog
 from din_loop.server.answers import Answer
 from din_loop.watch.watch import watch

@@ -185,7 +185,7 @@ def watch(
     """Compare a day of the server's log and its clicks with the days before, and exit 3 if there is an alarm."""
     with answering("train"):
         from din.release.registry.registry import Registry
-        from din_loop.served import options_of
+        from din_loop.served_options import options_of
         from din_loop.watch.watch import alarmed, watch
 
         options = options_of(params_here().fetch) if HERE.params.exists() else None

@@ -34,7 +34,7 @@ from din.release.registry.cache import CACHE, open_fetched
 from din.release.registry.registry import Registry
 from din.schema import BEHAVIOUR, ITEM_ID, LABEL, TIMESTAMP, Group, parse_field
 from din_loop.replay.replay import entities, hours_ahead, to_utc
-from din_loop.served import REQUEST_ID
+from din_loop.served_join import REQUEST_ID
 from din_loop.server.answer_log import AnswerLog
 from din_loop.server.answers import Answer
 

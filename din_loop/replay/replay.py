@@ -22,8 +22,9 @@ from din.schema import TIMESTAMP, Group, parse_field
 from din_loop.replay.again import TOLERANCE, Again, score_again
 from din_loop.replay.causes import Pair
 from din_loop.replay.skew import FieldSkew, find
-from din_loop.served import options_of, parsed, reading
+from din_loop.served_answers import parsed, reading
 from din_loop.served_log import EXAMPLE, files, read_key
+from din_loop.served_options import options_of
 
 _WHOLE = 1 << 61  # more behaviours than any history has
 

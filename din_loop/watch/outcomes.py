@@ -24,7 +24,9 @@ from din.data.rows import quoted
 from din.metrics.estimates import Metric, estimate
 from din.schema import ITEM_ID, LABEL, TIMESTAMP, USER_ID
 from din_loop import served_log
-from din_loop.served import Served, ServedSource, reading
+from din_loop.served import ServedSource
+from din_loop.served_answers import reading
+from din_loop.served_options import Served
 from din_loop.watch.alarms import CALIBRATION, CTR, EAGER, ENTROPY, SILENT, may_name
 from din_loop.watch.spread import Figure, Worse, ratio, usual_days
 from din_loop.watch.traffic import DAY, drawn

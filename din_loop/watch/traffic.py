@@ -34,7 +34,7 @@ from din.kinds import text
 from din.release.registry.registry import Registry
 from din.schema import ITEM_ID, TIMESTAMP, USER_ID, Group, parse_field
 from din_loop import served_log
-from din_loop.served import parsed, reading
+from din_loop.served_answers import parsed, reading
 from din_loop.watch.alarms import EMPTY, REPEATED, UNKNOWN, may_name
 from din_loop.watch.spread import Figure, Worse, binned, ratio, usual_days
 

@@ -15,7 +15,7 @@ from din.base.workspace import Workspace
 from din.contracts.facts import NOT_CALIBRATED, Facts
 from din.release.events import Event
 from din.release.registry.registry import Registry
-from din_loop.served import Served
+from din_loop.served_options import Served
 from din_loop.watch import outcomes, slices, traffic
 from din_loop.watch.alarms import (
     AGE,

@@ -16,9 +16,10 @@ CORES = 2
 
 
 def main() -> int:
-    """Print each mutant and what became of it. Return 1 if one is alive or a test fails on unchanged code, 2 if none is chosen.
+    """Print each mutant and what became of it.
 
-    Words on the command line choose the rows that hold all of them.
+    Words on the command line choose the rows that hold all of them. Return 1 if one is alive, or a test fails on
+    unchanged code; 2 if none is chosen.
     """
     chosen = [row for row in MUTANTS if all(word in f"{row} {row.file} {row.test}" for word in sys.argv[1:])]
     if not chosen:

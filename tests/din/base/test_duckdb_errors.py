@@ -11,7 +11,7 @@ from din.base.duckdb_errors import exhausted
 from din.base.errors import Unavailable
 from din.base.workspace import Workspace
 from din.featurize import on_duckdb
-from din_loop.served import reading
+from din_loop.served_answers import reading
 
 SMALL: dict[str, Any] = {"memory_limit": "10MB", "max_temp_directory_size": "0MB"}
 HUGE = "SELECT DISTINCT range::VARCHAR FROM range(3_000_000)"

@@ -32,8 +32,8 @@ from din.bundle.scorer import Scorer
 from din.contracts.facts import NOT_CALIBRATED
 from din.release.registry.registry import Registry
 from din_logs.daily_simulation import FIRST_DAY
-from din_loop.served import Served
 from din_loop.served_log import SCHEMA
+from din_loop.served_options import Served
 from din_loop.server.answer_log import AnswerLog
 from din_loop.server.answers import Answer
 from din_loop.watch import outcomes, traffic
