@@ -12,26 +12,26 @@ whose window was still open at the newest answer with a click are left out, beca
 rows depend on the files alone.
 """
 
-from collections.abc import Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from fsspec.implementations.local import LocalFileSystem
 
 from din.base.errors import InputError
 from din.data import SOURCES, files, options
 from din.data.rawlog import RawLog
-from din.data.rows import Rows, Store
+from din.data.rows import Store
 from din.data.source import Source
 from din.data.tabular import TableSource
 from din.params.blocks import to_json
 from din.params.fetch import Table
-from din.schema import EVENT_COLUMNS, SEQUENCE, TIMESTAMP, USER_ID
+from din.schema import EVENT_COLUMNS
 from din.stages import code
 from din_loop import served_log
-from din_loop.served_join import Join, note
+from din_loop.served_before import continued, with_ids_of
+from din_loop.served_join import Join
 from din_loop.served_options import Served
 
 
@@ -64,7 +64,7 @@ class ServedSource(Source):
         """
         store = Store(self.workspace.spill)
         before = self._before and self._before.read()
-        params = _with_ids_of(before, self.params) if before else self.params
+        params = with_ids_of(before, self.params) if before else self.params
         join = Join(store, params)
         tables = self._files()
         paths = [file.path for file in tables["log"]]
@@ -79,7 +79,7 @@ class ServedSource(Source):
         if not log.history:
             held = join.histories(paths, last_day)
             log = replace(log, history=held if held.count else None)
-        return _continued(before, log, store) if before else log
+        return continued(before, log, store) if before else log
 
     @cached_property
     def _before(self) -> Source | None:
@@ -120,62 +120,3 @@ class ServedSource(Source):
                 "--log`: relative ones start at the project's root"
             )
         return {"log": log, "clicks": files.expand(self.workspace, self.params.clicks, "fetch.options.clicks")}
-
-
-def _with_ids_of(before: RawLog, params: Served) -> Served:
-    """Return the options with whole numbers for the ids that are whole numbers in the earlier log."""
-    ids: tuple[Literal["user_id", "item_id"], ...] = ("user_id", "item_id")
-    return replace(params, int_ids=tuple(key for key in ids if before.events.types[key] == "BIGINT"))
-
-
-def _continued(before: RawLog, log: RawLog, store: Store) -> RawLog:
-    """Return the log with the earlier log's rows before it.
-
-    A user of the earlier log has the history of that log, and the others have the one of their first request.
-
-    Raises:
-        InputError: the earlier log lacks negatives, and the server's log doesn't.
-    """
-    if before.sampled < 1:
-        raise InputError(
-            f"fetch.options.before: the log holds {before.sampled:g} of its impressions without a click, and a "
-            "server's log holds all: one offset can't correct both; learn from the server's log alone"
-        )
-    (first,) = log.events.ask(f"min({log.events[TIMESTAMP]})")
-    earlier = _local(before.events, store, "events")
-    earlier = earlier.where(f"{earlier[TIMESTAMP]} < '{first}'")
-    note(f"{earlier.count:,} rows of the earlier log come before the first answer, of {first:%Y-%m-%d %H:%M}")
-    (start,) = earlier.ask(f"coalesce(max({earlier[SEQUENCE]}) + 1, 0)")
-    columns = {name: log.events[name] for name in log.events.names}
-    numbered = log.events.select(columns | {SEQUENCE: f"{log.events[SEQUENCE]} + {start}"})
-    past = [_local(before.history, store, "history")] if before.history else []
-    if log.history:
-        known = f"SELECT {earlier[USER_ID]} FROM ({earlier.query})"
-        past.append(log.history.where(f"{log.history[USER_ID]} NOT IN ({known})"))
-    return replace(
-        log,
-        events=_united([earlier, numbered]),
-        items=log.items or before.items,
-        users=log.users or before.users,
-        history=_united(past) if past and any(rows.count for rows in past) else None,
-        fields=before.fields,
-        order=before.order,
-    )
-
-
-def _local(rows: Rows, store: Store, table: str) -> Rows:
-    """Return rows of another engine in this one."""
-    return replace(rows.stored(store.file(f"before-{table}")), con=store.con)
-
-
-def _united(parts: Sequence[Rows]) -> Rows:
-    """Return the rows of all parts, in order. A column that a part lacks is empty there."""
-    names = tuple(dict.fromkeys(name for rows in parts for name in rows.names))
-    queries = []
-    for number, rows in enumerate(parts):
-        columns = ", ".join(f"{rows[name] if name in rows.names else 'NULL'} AS c{at}" for at, name in enumerate(names))
-        queries.append(f"SELECT {number} AS part, row AS number, {columns} FROM ({rows.query})")
-    number = "row_number() OVER (ORDER BY part, number) - 1"
-    query = f"SELECT {number} AS row, * EXCLUDE (part, number) FROM ({' UNION ALL '.join(queries)})"
-    files = (("the log", sum(rows.count for rows in parts)),)
-    return Rows(parts[-1].con, query, names, files)

@@ -74,7 +74,7 @@ class Join:
                     FROM shown
                 )
                 SELECT request_id, answered_at, user_id, item_id, place FROM placed
-                WHERE user_id IS NOT NULL AND item_id IS NOT NULL AND place <= {self._params.shown or 2**31}
+                WHERE user_id IS NOT NULL AND item_id <> '' AND place <= {self._params.shown or 2**31}
                 QUALIFY row_number() OVER (PARTITION BY request_id, item_id ORDER BY place) = 1"""
             )
         read = self._count(logged)
@@ -306,7 +306,7 @@ class Join:
             f"""COPY (
                 SELECT row_number() OVER (ORDER BY user_id, number) - 1 AS row, {chosen}
                 FROM (SELECT *, as_text({_value(ITEM_ID)}) AS item_id FROM behaviours)
-                WHERE item_id IS NOT NULL AND {self._ids[ITEM_ID]} IS NOT NULL AND {self._ids[USER_ID]} IS NOT NULL
+                WHERE item_id <> '' AND {self._ids[ITEM_ID]} IS NOT NULL AND {self._ids[USER_ID]} IS NOT NULL
                     AND coalesce({seconds} < answered_at, true)
             ) TO {path}"""
         )

@@ -121,6 +121,19 @@ def cast(sql: str, kind: str, wanted: str) -> str:
     return sql if kind == wanted else f"TRY_CAST({sql} AS {wanted})"
 
 
+def text(sql: str, kind: str) -> str:
+    """Return SQL for values of a type as the text that a server compares, like `din.kinds.text`: 7.0 is 7."""
+    if kind.endswith("[]"):
+        return f"list_transform({sql}, lambda x: {text('x', kind.removesuffix('[]'))})"
+    if kind == "BOOLEAN":
+        return f"CASE {sql} WHEN true THEN 'True' WHEN false THEN 'False' END"
+    if kind.startswith(("DOUBLE", "FLOAT", "DECIMAL")):
+        number = f"CAST({sql} AS DOUBLE)"
+        whole = f"CASE WHEN {number} = trunc({number}) THEN TRY_CAST({number} AS HUGEINT) END"
+        return f"CASE WHEN NOT isnan({number}) THEN coalesce(CAST({whole} AS VARCHAR), CAST({number} AS VARCHAR)) END"
+    return f"CAST({sql} AS VARCHAR)"
+
+
 def whole(rows: Rows, name: str) -> tuple[str, Check]:
     """Return SQL for a column as BIGINT, and the check that every value is a whole number."""
     column = rows[name]

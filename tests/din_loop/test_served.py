@@ -179,6 +179,25 @@ def test_a_log_that_continues_another(root: Path, events: Callable[..., list[dic
     assert pq.read_table(root / "data/raw/history.parquet")["user_id"].to_pylist() == [8]
 
 
+def test_values_of_the_earlier_log_in_another_type(root: Path, events: Callable[..., list[dict[str, Any]]]) -> None:
+    """A number or a truth value beside words is the text that the server makes of it."""
+    serve(root, [("r0", 1, "7", ["1"], {"prime": True, "zone": 7.0}), ("r1", 60, "7", ["1"], {"prime": False})])
+    clicks(root, BY_ID, [("r0", "1", 1.5), ("r1", "1", 60)])
+    write_csv(root / "before.csv", ("user_id", "item_id", "timestamp", "click", "prime", "zone"),
+              [(7, 3, START - 86400, 1, "never", "A"), (9, 1, START - 3600, 0, "True", "7")])  # fmt: skip
+    table = {"events": "before.csv", "label": "click", "keep": ["prime", "zone"]}
+    rows = events(before={"source": "table", "table": table}, window_hours=1)
+    assert [(row["prime"], row["zone"]) for row in rows] == [("never", "A"), ("True", "7"), ("True", "7")]
+
+
+def test_an_empty_item_is_none(root: Path, events: Callable[..., list[dict[str, Any]]]) -> None:
+    """A client that sends empty ids, among candidates or in a history, stops no retraining."""
+    serve(root, [("r0", 1, "7", ["", "a"], {}), ("r1", 60, "7", ["a"], {})], histories={"r0": ["", "b"]})
+    clicks(root, BY_ID, [("r0", "a", 1.5), ("r1", "a", 60)])
+    assert [(row["item_id"], row["place"]) for row in events(window_hours=1)] == [("a", 2)]
+    assert pq.read_table(root / "data/raw/history.parquet")["item_id"].to_pylist() == ["b"]
+
+
 def test_clicks_in_text_of_another_form(root: Path, events: Callable[..., list[dict[str, Any]]]) -> None:
     """The keys of `table.csv` say how the clicks are written, too."""
     serve(root, ASKED)

@@ -13,6 +13,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from din import kinds
 from din.base.errors import InputError
 from din.data import times, values
 from din.data.rows import Rows
@@ -147,3 +148,22 @@ def test_forms_of_times_match_python() -> None:
     texts = {form: datetime(2024, 11, 25, 19, 7, 5, tzinfo=UTC).strftime(form) for form in times.FORMS}
     read = {form: utc(rows([text]), form) for form, text in texts.items()}
     assert read == {form: [datetime.strptime(text, form).replace(tzinfo=None)] for form, text in texts.items()}
+
+
+SINGLE = {
+    "DOUBLE": st.floats(-1e38, 1e38) | st.just(float("nan")),
+    "BIGINT": st.integers(-(2**63), 2**63 - 1),
+    "BOOLEAN": st.booleans(),
+}
+
+
+@given(kind=st.sampled_from([*SINGLE]), data=st.data())
+@example(kind="DOUBLE", data=None)
+def test_text_is_the_servers(kind: str, data: st.DataObject | None) -> None:
+    """A value that becomes text in a log is the same text in a request, alone and in a list."""
+    drawn = data.draw(st.lists(st.none() | SINGLE[kind], max_size=4)) if data else [7.0, -0.0, 0.1, 1e16, 1e-5]
+    types = {"DOUBLE": pa.float64(), "BIGINT": pa.int64(), "BOOLEAN": pa.bool_()}
+    expected = [kinds.text(value) for value in drawn]
+    alone, listed = rows(pa.array(drawn, types[kind])), rows(pa.array([drawn], pa.list_(types[kind])))
+    assert alone.select({"t": values.text(alone["t"], kind)}).table["t"].to_pylist() == expected
+    assert listed.select({"t": values.text(listed["t"], f"{kind}[]")}).table["t"].to_pylist() == [expected]
