@@ -23,6 +23,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from din.base.errors import InputError, shown
+from din.data import values
 from din.data.rows import Check, Rows
 from din.schema import (
     BEHAVIOUR,
@@ -274,6 +275,8 @@ def _cast(events: Rows, history: Rows) -> Rows:
             )
         if is_other:
             columns[column] = f"CAST(NULL AS {expected})"
+        elif expected.startswith("VARCHAR"):
+            columns[column] = values.text(history[column], actual)
         elif not (expected.startswith(_NUMBERS) and actual.startswith(_NUMBERS)) or _is_whole(history, column):
             columns[column] = f"CAST({history[column]} AS {expected})"
     return history.select(columns)

@@ -318,6 +318,17 @@ CASES = [
         {"history": {"user_id": [1, 2], "tab": ["5", None]}},
         history="h.csv", keep=("tab",),
     ),
+    case(
+        "fractions and booleans of a history whose columns are text in the events",
+        {
+            "log.parquet": parquet(page=["7"], ok=["no"]),
+            "h.parquet": table_of(
+                user_id=[1, 2], item_id=[5, 7], timestamp=[T - 9, T - 9], page=[7.0, 8.5], ok=[True, False]
+            ),
+        },
+        {"history": {"page": ["7", "8.5"], "ok": ["True", "False"]}},
+        events="log.parquet", history="h.parquet", keep=("page", "ok"),
+    ),
     *(
         case(
             f"lists of what was shown and what was clicked, in {path}", {path: content},
