@@ -35,7 +35,6 @@ from benchmarks.lessons import Site, simulated
 from benchmarks.served_drifts import DRIFTS, OF_A_STRANGER, PLANTED, Asked, Drift
 from benchmarks.simulated_source import date_of, simulated_log
 from benchmarks.warranty import share
-from din.base.errors import InputError
 from din.base.workspace import Workspace
 from din.bundle.requests_from_log import requests_for
 from din.bundle.scorer import Scorer
@@ -251,8 +250,8 @@ def judge(folder: Path, place: Path, day: date) -> Advised:
         report = watch(
             Workspace(place), place / "served", clicks, registry, end=end, most=1_000, max_age=timedelta(days=7)
         )
-    if report.problem:
-        raise InputError(report.problem)
+    if report.problems:
+        raise report.problems[0]
     return {alarm.figure: alarm.action for alarm in report.alarms}
 
 

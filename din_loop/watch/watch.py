@@ -52,21 +52,21 @@ class Watched:
 
     Attributes:
         until: the end of the day.
-        problem: why the clicks could not be read, or the metrics not written. None if nothing failed.
+        problems: why the clicks could not be read, or the metrics not written.
     """
 
     until: str
     checks: list[Check]
     alarms: list[Alarm]
-    problem: str | None
+    problems: list[InputError | Unavailable]
 
     def check(self) -> None:
-        """Raise GateClosed if there is an alarm, or else InputError if there is a problem."""
+        """Raise GateClosed if there is an alarm, or else the first problem."""
         if self.alarms:
             summary = "; ".join(f"{alarm.figure} on {alarm.day}: {alarm.action} ({alarm.why})" for alarm in self.alarms)
             raise GateClosed(f"{len(self.alarms)} alarms in the days up to {self.until}: {summary}")
-        if self.problem:
-            raise InputError(self.problem)
+        if self.problems:
+            raise self.problems[0]
 
 
 @dataclass(frozen=True)
@@ -132,13 +132,13 @@ def watch(
     facts = _facts(days, registry)
     sent = _sent(days, before, registry, facts)
     parts = [sent]
-    problems = []
+    problems: list[InputError | Unavailable] = []
     if clicks:
         try:
             share = min(1.0, _MORE_CLICKED * days[-1].share)
             parts.append(_clicked(outcomes.read(workspace, log, clicks, sent.day, share), before, facts))
         except (InputError, Unavailable) as error:
-            problems.append(f"the clicks can't be read: {error}")
+            problems.append(type(error)(f"the clicks can't be read: {error}"))
         else:
             wait = (sent.answered - parts[-1].day) / DAY
             sent.bounded.append(Check(WAIT, wait, high=clicks.window_hours / 24 + _LATE_DAYS))
@@ -153,13 +153,12 @@ def watch(
         try:
             write_metrics(metrics, registry, end, checks, alarms)
         except InputError as error:
-            problems.append(str(error))
+            problems.append(error)
     for alarm in alarms:
         keep(registry.objects, alarm)
-    problem = "\n".join(problems) or None
-    if problem:
+    for problem in problems:
         print(problem)
-    return Watched(f"{end:%Y-%m-%d %H:%M} UTC", checks, alarms, problem)
+    return Watched(f"{end:%Y-%m-%d %H:%M} UTC", checks, alarms, problems)
 
 
 def alarmed(registry: Registry, alarms: Sequence[Alarm]) -> Event:

@@ -24,7 +24,7 @@ from typer.testing import CliRunner
 from din import cli
 from din.base.artifacts import read_json, write_json
 from din.base.commandline import print_result
-from din.base.errors import GateClosed, InputError
+from din.base.errors import GateClosed, InputError, Unavailable
 from din.base.workspace import Workspace
 from din.bundle.bundle_writer import seal
 from din.bundle.contents import FACTS
@@ -343,7 +343,7 @@ def test_clicks_that_cannot_be_read(judge: Judge, tmp_path: Path) -> None:
 
 
 def test_a_store_of_clicks_that_does_not_answer(judge: Judge, log: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """All else is judged, as if the clicks could not be read."""
+    """All else is judged, and then the command is worth a retry."""
     memory = fsspec.filesystem("memory")
     memory.pipe("/down/clicks.csv", (log / "clicks.csv").read_bytes())
 
@@ -351,13 +351,14 @@ def test_a_store_of_clicks_that_does_not_answer(judge: Judge, log: Path, monkeyp
         raise ConnectionResetError("peer went away")
 
     monkeypatch.setattr(type(memory), "open", fail)
-    assert "peer went away" in (judge(clicks="memory://down/clicks.csv").problem or "")
+    with pytest.raises(Unavailable, match="peer went away"):
+        judge(clicks="memory://down/clicks.csv").check()
 
 
 def test_metrics_that_cannot_be_written(judge: Judge, registry: Registry, tmp_path: Path) -> None:
     """Alarms are kept and told all the same."""
     judged = judge(lambda request: request | {"history": []}, metrics=tmp_path / "none" / "din.prom")
-    assert "expected a file in a folder that can be written" in str(judged.problem)
+    assert "expected a file in a folder that can be written" in str(judged.problems[0])
     with pytest.raises(GateClosed):
         judged.check()
     assert kept(registry.objects)
