@@ -59,9 +59,10 @@ class _Longest:
 def real_cases(
     features: Features, raw: Path, most: int, seed: int, *, ages: bool = False
 ) -> tuple[list[ParityCase], list[ParityCase]]:
-    """Return cases of at most `most` impressions from all splits, and the edge cases made from one of them.
+    """Return cases of `most` impressions from all splits, and the edge cases made from one of them.
 
-    With `ages`, pack the ages of behaviours. Beside the shard of the edge cases, few shards are in memory at a time.
+    The first impression of each label is always among them. With `ages`, pack the ages of behaviours. Beside the shard
+    of the edge cases, few shards are in memory at a time.
     """
     packer = Packer(features, ages=ages)
     batches = []
@@ -92,12 +93,27 @@ def _drawn(features: Features, most: int, random: np.random.Generator) -> Iterat
     """Yield split, number of the shard, and drawn rows of each part of which some were drawn."""
     places = [(split, number, rows) for split in SPLITS for number, rows in enumerate(features.split_rows(split))]
     ends = np.cumsum([rows for *_, rows in places])
-    chosen = np.sort(random.choice(ends[-1], min(most, ends[-1]), replace=False))
+    chosen = random.choice(ends[-1], min(most, ends[-1]), replace=False)
+    chosen = np.union1d(chosen, _firsts(features))
     for (split, number, rows), end in zip(places, ends, strict=True):
         start = end - rows
         drawn = chosen[(chosen >= start) & (chosen < end)] - start
         if len(drawn):
             yield split, number, drawn
+
+
+def _firsts(features: Features) -> list[int]:
+    """Return the places of the log's first click and first impression without one: an AUC needs both."""
+    firsts: dict[int, int] = {}
+    place = 0
+    for split in SPLITS:
+        for number, rows in enumerate(features.split_rows(split)):
+            labels, at = np.unique(features.labels(number, split), return_index=True)
+            firsts = {label: place + row for label, row in zip(labels.tolist(), at.tolist(), strict=True)} | firsts
+            if len(firsts) == 2:
+                return [*firsts.values()]
+            place += rows
+    return [*firsts.values()]
 
 
 def _bare(request: dict[str, Any]) -> dict[str, Any]:

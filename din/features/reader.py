@@ -23,7 +23,7 @@ from din.base.artifacts import MANIFEST
 from din.base.errors import InputError
 from din.contracts.manifests import FeaturesManifest, FieldRecord
 from din.kinds import Column
-from din.schema import SPLITS, TIMESTAMP, WEIGHT, Field, Group, SplitName, parse_field
+from din.schema import LABEL, SPLITS, TIMESTAMP, WEIGHT, Field, Group, SplitName, parse_field
 
 _AGAIN = "run `dvc repro -f -s featurize`"
 _PSEUDO = 20.0  # impressions at the mean CTR that an item's CTR is smoothed by
@@ -272,6 +272,10 @@ class Features:
     def timestamps(self, number: int, split: str) -> np.ndarray:
         """Return the times of the impressions of one split of one shard, int64 in µs since 1970, UTC."""
         return _read(self._path(number, split), [TIMESTAMP])[TIMESTAMP].to_numpy()
+
+    def labels(self, number: int, split: str) -> np.ndarray:
+        """Return the labels of the impressions of one split of one shard, int8."""
+        return _read(self._path(number, split), [LABEL])[LABEL].to_numpy()
 
     def user_rows(self, number: int, of: SplitName | Literal["behaviours"]) -> np.ndarray:
         """Return the users of the impressions of one split, or of the behaviours, of one shard.

@@ -263,3 +263,11 @@ def test_closed_on_other_codes_of_extreme_numbers(own: Finished, monkeypatch: py
     monkeypatch.setattr(kinds, "numbers_of", lambda values: np.maximum(numbers(values), -200.0))
     with pytest.raises(GateClosed, match=r"a request gets other codes than featurize stores for .*price"):
         check_parity(own.here, own.params)
+
+
+@pytest.mark.parametrize("most", [1, 2])
+def test_both_labels_are_drawn(finished: Finished, most: int) -> None:
+    """A draw without a click has no AUC, which would close the gate of a log with few clicks."""
+    for seed in range(20):
+        real, _ = real_cases(finished.features, finished.raw, most, seed)
+        assert {*np.concatenate([case.packed.labels for case in real])} == {0, 1}
