@@ -128,6 +128,10 @@ def parse_field(record: Mapping[str, Any]) -> Field:
     return Field(record["name"], Group(record["group"]), record["kind"], record.get("buckets"), record.get("length"))
 
 
+RESERVED = {"user", "item", "value", "history_start", "history_end", "sampled", "file_row_number"}
+"""Columns of the feature files, and the one that DuckDB adds when validation reads them: names of no field."""
+
+
 def name_problem(name: str) -> str | None:
     """Return why a name can't name a field, or None. It also names a file and inputs of the ONNX graphs."""
     if not name.strip():

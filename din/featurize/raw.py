@@ -28,6 +28,7 @@ from din.schema import (
     HISTORY_COLUMNS,
     ITEM_ID,
     LABEL,
+    RESERVED,
     SEQUENCE,
     TIMESTAMP,
     UNKNOWN_TIME,
@@ -37,9 +38,6 @@ from din.schema import (
     Group,
     parse_fields,
 )
-
-# Columns of the feature files, and the column that DuckDB adds when validation reads them.
-_RESERVED = {"user", "item", "value", "history_start", "history_end", "sampled", "file_row_number"}
 
 
 @dataclass(frozen=True)
@@ -206,7 +204,7 @@ def _check_names(fields: tuple[Field, ...], where: str) -> None:
     for field in fields:
         at = f"{where}.{field.group}.{field.name}"
         name = field.name.lower()
-        if name in _RESERVED:
+        if name in RESERVED:
             raise InputError(f"{at}: {field.name!r} is a column of the feature files; rename the column at fetch")
         if name in seen:
             raise InputError(f"{at}: differs from {seen[name]!r} by case only; rename one column at fetch")

@@ -4,23 +4,38 @@ from collections.abc import Collection, Iterable
 from typing import Any
 
 from din.data.rawlog import RawLog
-from din.schema import ITEM_ID, USER_ID, Group
+from din.schema import EVENT_COLUMNS, ITEM_ID, RESERVED, USER_ID, Group
 from din_start.init import fields
 from din_start.init.choice import Choice
 from din_start.init.fields import Events, FieldGuess
 from din_start.init.look import Look
 
+_TAKEN = {*EVENT_COLUMNS, "date", *RESERVED}
 _OFTEN = 20  # training rows a user, so that an embedding of the user can be learned
 
 
-def left_out(events: Look, reserved: Collection[str]) -> list[FieldGuess]:
-    """Return the columns of events that can be no fields: their values are objects, or their names `reserved`."""
-    of_objects = "its values are objects; write each part of them that matters as a column of its own"
-    of_raw_log = "the raw log has a column of this name; rename it"
-    return [
-        *(FieldGuess(name, of_objects) for name, column in events.columns.items() if column.holds_objects),
-        *(FieldGuess(name, of_raw_log) for name in events.columns if name in reserved),
-    ]
+def left_out(events: Look, roles: Collection[str]) -> list[FieldGuess]:
+    """Return the columns of events that can be no fields: of objects, or with a name that is taken, whatever its case.
+
+    Args:
+        roles: the columns that are no fields anyway.
+    """
+    first_of_name: dict[str, str] = {}
+    guesses = []
+    for name, column in events.columns.items():
+        if name in roles:
+            continue
+        first = first_of_name.setdefault(name.lower(), name)
+        if column.holds_objects:
+            why = "its values are objects; write each part of them that matters as a column of its own"
+        elif name.lower() in _TAKEN:
+            why = "the raw log or the feature files have a column of this name; rename it"
+        elif name != first:
+            why = f"its name differs from {first!r} by case only; rename one of them to use both"
+        else:
+            continue
+        guesses.append(FieldGuess(name, why))
+    return guesses
 
 
 def of_sides(log: RawLog, keys: Events, is_temporal: bool) -> list[FieldGuess]:
@@ -35,11 +50,13 @@ def of_sides(log: RawLog, keys: Events, is_temporal: bool) -> list[FieldGuess]:
 
 
 def once_each(fields: Iterable[FieldGuess]) -> list[FieldGuess]:
-    """Leave out each field with the name of an earlier one, since a name means one field in all groups."""
+    """Leave out each field with the name of an earlier one, whatever its case, or of a column of the feature files."""
     first_of_name: dict[str, FieldGuess] = {}
     named = []
     for field in fields:
-        if field.group and first_of_name.setdefault(field.name, field) is not field:
+        if field.group and field.name.lower() in RESERVED:
+            field = FieldGuess(field.name, "the feature files have a column of this name; rename it")
+        if field.group and first_of_name.setdefault(field.name.lower(), field) is not field:
             field = FieldGuess(field.name, "another table has a field of this name; rename one of them to use both")
         named.append(field)
     return named

@@ -24,8 +24,6 @@ from din_start.init.look import Look
 from din_start.init.sides import separators_of
 from din_start.params.recipes import RECIPES
 
-_RESERVED = {*EVENT_COLUMNS, "date"}
-
 
 def guess(
     workspace: Workspace, tables: Mapping[str, Look], overrides: Mapping[str, str], place: str | None = None
@@ -45,11 +43,9 @@ def guess(
     choices = roles.guess(events, overrides)
     columns = {USER_ID: choices["user"].value, ITEM_ID: choices["item"].value, TIMESTAMP: choices["time"].value}
     rule = label.parse(choices["label"].value, events)
-    others = [
-        name
-        for name, column in events.columns.items()
-        if name not in {*columns.values(), choices["label"].value, *_RESERVED} and not column.holds_objects
-    ]
+    roles_of = {*columns.values(), choices["label"].value, SEQUENCE}
+    left_out = declared.left_out(events, roles_of)
+    others = [name for name in events.columns if name not in {*roles_of, *(field.name for field in left_out)}]
     sets = layout.of_files(workspace, tables, place or events.paths) | layout.of_roles(choices, columns)
     beside, lists = sides.guess(tables, columns, choices["unit"].value)
     sets |= beside
@@ -81,7 +77,7 @@ def guess(
             event_fields.append(FieldGuess(before, f"it lists earlier items, but {other}"))
         else:
             sets |= behaviours.of_history(events, before, columns)
-    event_fields += declared.left_out(events, _RESERVED - {*columns.values(), rule.column, SEQUENCE})
+    event_fields += left_out
     if is_temporal and in_two_rows <= clicks.IN_TWO_ROWS and "fetch.table.behaviour" not in sets:
         answers = [field.name for field in event_fields if field.group is Group.BEHAVIOUR]
         sets |= behaviours.of_skipped(rows.select(answers), keys.labels)

@@ -76,12 +76,25 @@ def test_sums_of_clicks_in_an_item_table() -> None:
     assert [found.group for found in of_table(table, Group.USER, "id")] == [None, *[Group.USER] * 3]
 
 
-@pytest.mark.parametrize("name", ["label", "date"])
-def test_names_of_the_log_itself_are_left_out_with_a_reason(name: str, plain: list[str], tmp_path: Path) -> None:
-    """No column is dropped without a word."""
+@pytest.mark.parametrize("name", ["label", "date", "Behaviour", "value", "sampled"])
+def test_names_that_are_taken_are_left_out_with_a_reason(name: str, plain: list[str], tmp_path: Path) -> None:
+    """No column is dropped without a word, and none of them fails in a later stage."""
     write(tmp_path, f"{HEADER},{name}", [f"{row},v{at % 3}" for at, row in enumerate(plain)])
     reason = guess(Workspace(tmp_path), looks(tmp_path, events="log.csv"), {})["featurize.fields"].reason
-    assert f"{name} is left out: the raw log has a column of this name; rename it" in reason
+    taken = "the raw log or the feature files have a column of this name; rename it"
+    assert f"{name} is left out: {taken}" in reason
+
+
+def test_names_that_differ_by_case_only_are_one_field(plain: list[str], tmp_path: Path) -> None:
+    """The first of a table's columns, and the column of the item table before the one of the events."""
+    write(tmp_path, f"{HEADER},tab,TAB,brand", [f"{row},t{at % 3},u{at % 4},b{at % 5}" for at, row in enumerate(plain)])
+    items = [f"{item},B{item % 6},v{item % 4}\n" for item in range(150)]
+    (tmp_path / "items.csv").write_text("item,Brand,value\n" + "".join(items))
+    tables = looks(tmp_path, events="log.csv", items="items.csv")
+    reason = guess(Workspace(tmp_path), tables, {})["featurize.fields"].reason
+    assert "TAB is left out: its name differs from 'tab' by case only" in reason
+    assert "brand is left out: another table has a field of this name" in reason
+    assert "value is left out: the feature files have a column of this name" in reason
 
 
 def test_a_feature_of_users_is_no_user(tmp_path: Path, log: list[dict[str, Any]], guessed: Guessed) -> None:
