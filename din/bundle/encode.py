@@ -37,14 +37,21 @@ _YEAR_10000 = 253_402_300_800  # in seconds; a larger number counts milliseconds
 PIECE = 1 << 12
 """Packed behaviours per piece: few enough for the activations of onnxruntime to stay in a core's cache."""
 
+_BOOLEANS = {"true": "True", "false": "False", "True": "true", "False": "false"}
+_EXACT = 2**53  # floats hold all whole numbers up to this one
+
 _Columns = dict[Group, dict[str, Column]]
 
 
 class Vocabulary:
-    """Maps the text of a value to its row, and all other values to 0."""
+    """Maps the text of a value to its row, and all other values to 0.
+
+    A log may spell a value otherwise than JSON does. Among numbers, "5.10" is 5.1, and "true" is true everywhere.
+    """
 
     def __init__(self, values: Sequence[object]) -> None:
         self._rows = {text(value): row for row, value in enumerate(values) if value is not None}
+        self._holds_numbers = any(isinstance(value, int | float) for value in values)
 
     @property
     def known(self) -> Collection[Any]:
@@ -53,8 +60,23 @@ class Vocabulary:
 
     def rows(self, values: Iterable[object]) -> list[int]:
         """Return the row of each value, in order."""
+        keys = [value if isinstance(value, str) else text(value) for value in values]
         get = self._rows.get
-        return [get(value if isinstance(value, str) else text(value), UNKNOWN) for value in values]
+        return [get(key, UNKNOWN) or get(self._respelled(key), UNKNOWN) for key in keys]
+
+    def _respelled(self, key: str | None) -> str | None:
+        if key is None or key in _BOOLEANS:
+            return _BOOLEANS.get(key or "")
+        return text(_number(key)) if self._holds_numbers else None
+
+
+def _number(key: str) -> float | None:
+    """Return the number that a text says, or None if it says none, or one that a float may not hold."""
+    try:
+        number = float(key)
+    except ValueError:
+        return None
+    return number if abs(number) < _EXACT else None
 
 
 @dataclass(frozen=True)

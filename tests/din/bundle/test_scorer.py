@@ -18,6 +18,7 @@ from onnx import TensorProto, helper
 from din.base.errors import InputError
 from din.bundle import Scorer
 from din.bundle.contents import verify_bundle
+from din.bundle.encode import Vocabulary
 from din.bundle.latency import in_session, relative_time
 from din.bundle.scorer import RequestError, score_file
 from din.release.registry.cache import scorer_of
@@ -89,11 +90,31 @@ def test_large_work_is_done_in_pieces(scorer: Scorer, monkeypatch: pytest.Monkey
 
 def test_ids_match_by_their_text(scorer: Scorer) -> None:
     """7, 7.0 and "7" are one user, and in the same way one category."""
-    scores = [scorer.score(REQUEST | {"user": {"user_id": user}}) for user in (4, 4.0, "4", np.int64(4))]
+    scores = [scorer.score(REQUEST | {"user": {"user_id": user}}) for user in (4, 4.0, "4", "4.0", np.int64(4))]
     assert all(same(scores[0], other) for other in scores[1:])
-    assert differs(scores[0], scorer.score(REQUEST | {"user": {"user_id": "4.0"}}))
+    assert differs(scores[0], scorer.score(REQUEST | {"user": {"user_id": "4.5"}}))
     tabs = [scorer.score(REQUEST | {"context": {"tab": tab}}) for tab in (2, "2", 2.0)]
     assert all(same(tabs[0], other) for other in tabs[1:])
+
+
+@pytest.mark.parametrize(
+    ("values", "key", "row"),
+    [
+        ([1.1, 5.0], "1.10", 1),
+        ([1.1, 5.0], "5.0", 2),
+        ([7, 8], "8.0", 2),
+        ([7, 8], "nine", 0),
+        ([7, 8], "1e999", 0),
+        ([2**53, 2**53 + 2], f"{2**53 + 1}.0", 0),
+        (["1.1", "x"], "1.10", 0),
+        (["true", "false"], True, 1),
+        ([False, True], "true", 2),
+        ([False, True], "yes", 0),
+    ],
+)
+def test_a_value_is_known_as_the_log_spelled_it(values: list[object], key: object, row: int) -> None:
+    """A CSV's text for a number or a boolean is that value, whatever a client sends; other text is itself."""
+    assert Vocabulary([None, *values]).rows([key]) == [row]
 
 
 def test_unknown_values_count_as_missing(scorer: Scorer) -> None:
