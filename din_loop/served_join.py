@@ -27,6 +27,7 @@ from din_loop.served_options import Served
 
 REQUEST_ID = "request_id"
 PLACE = "place"
+_WHOLE = ("NULL", "BIGINT", "UBIGINT")  # how DuckDB calls whole numbers of JSON, and a name without values
 _REQUESTS = 64
 """The requests that are parsed at once. `din serve` answers requests of 16 MB, if nobody changes that."""
 _MOST_STRAY = 0.01
@@ -244,6 +245,11 @@ class Join:
             for (name, form), is_long in zip(forms.items(), long, strict=True)
         }
         feedback = {name: f"f{number}" for number, name in enumerate(params.feedback)}
+        if forms.get(PLACE, "NULL") not in _WHOLE:
+            raise InputError(
+                f"fetch.options: {PLACE!r} in requests' contexts is no whole number; expected the place of an item, "
+                "which this source finds itself: give the context another name"
+            )
         contexts.pop(PLACE, None)  # a client sends one if the model reads it
         names = [*EVENT_COLUMNS, "date", PLACE, *contexts, *feedback]
         if twice := [name for name in names if names.count(name) > 1]:

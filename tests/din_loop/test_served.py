@@ -307,6 +307,17 @@ def test_types_of_contexts(root: Path, events: Callable[..., list[dict[str, Any]
     assert contexts == [(None, 1), (None, 2), (None, 1), (-3, 1), (3, 1), (None, 1), (None, 2), (None, 1)]
 
 
+@pytest.mark.parametrize("place", ["top", 1.5, [1]])
+def test_a_context_named_place_that_is_no_place_is_refused(
+    place: object, root: Path, events: Callable[..., list[dict[str, Any]]]
+) -> None:
+    """The source's own places would replace what the model has read."""
+    serve(root, [*ASKED, ("r5", 3, "7", ["a"], {"place": place})])
+    clicks(root, BY_ID, [("r0", "a", 1), ("r4", "c", 60)])
+    with pytest.raises(InputError, match="'place' in requests' contexts is no whole number"):
+        events(window_hours=1)
+
+
 def test_contexts_of_several_types(root: Path, events: Callable[..., list[dict[str, Any]]]) -> None:
     """Values are text as the server reads them, so that 7, 7.0 and "7" are the same."""
     values = [7, 7.0, "7", True, None, 0.5, [7]]
