@@ -195,6 +195,8 @@ def _filled(batch: pa.RecordBatch, schema: pa.Schema, name: str) -> pa.Table:
 
     def cast(field: pa.Field) -> pa.Array:
         column = columns.get(field.name, nulls)
+        if column.type in (pa.float16(), pa.float32()):
+            column = pc.cast(column, pa.string())  # the shortest text: a 32-bit 0.1 is 0.1, as requests say it
         try:
             return pc.cast(column, options=pc.CastOptions(field.type, allow_time_truncate=True))
         except pa.ArrowInvalid as error:

@@ -196,6 +196,10 @@ def times(unit: str, *values: str) -> Any:
 
 TWICE = f"{HEADER}\n1,5,{T},0\n1,5,{T},1\n1,6,{T},1\n1,5,{T + 1},1\n"
 CASES = [
+    events(
+        "floats of 32 bits", parquet(price=pa.array([0.1], pa.float32()), size=pa.array([1e-7], pa.float32())),
+        {"price": [0.1], "size": [1e-7]}, keep=("price", "size"),
+    ),
     labels("rating >= 4", 0, 1, 1),
     labels("rating < 4", 1, 0, 0),
     labels("rating == 4", 0, 1, 0),
