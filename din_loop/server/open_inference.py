@@ -73,7 +73,8 @@ def infer(serving: Serving, body: bytes, named: bool = False, *, model: str) -> 
     try:
         (tensor,) = content["inputs"]
         (text,) = tensor["data"]
-        if (tensor["name"], tensor["datatype"]) != (_TENSOR, "BYTES") or not isinstance(text, str):
+        form = (tensor["name"], tensor["datatype"], tensor["shape"])
+        if form != (_TENSOR, "BYTES", [1]) or not isinstance(text, str):
             raise ValueError
     except (TypeError, KeyError, ValueError):
         raise InputError(

@@ -334,7 +334,16 @@ def test_the_open_inference_protocol(client: httpx.Client, scorer: Scorer) -> No
     assert (metadata["inputs"][0]["name"], metadata["outputs"][0]["name"]) == ("request", output["name"])
 
 
-@pytest.mark.parametrize("inputs", [None, [], [{}], [{"name": "request", "datatype": "FP32", "data": ["{}"]}]])
+@pytest.mark.parametrize(
+    "inputs",
+    [
+        None,
+        [],
+        [{}],
+        [{"name": "request", "datatype": "FP32", "shape": [1], "data": ["{}"]}],
+        [{"name": "request", "datatype": "BYTES", "shape": [2], "data": ["{}"]}],
+    ],
+)
 def test_a_wrong_tensor(inputs, client: httpx.Client) -> None:
     """The message shows the form."""
     answer = client.post("/v2/models/log/infer", json={"inputs": inputs})
