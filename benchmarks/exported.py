@@ -61,7 +61,7 @@ class ExportedModel:
         self.threads = threads
         self.request = Graph(folder / REQUEST_GRAPH, threads)
         self.batch = Graph(folder / BATCH_GRAPH, threads)
-        config = {"train": to_json(train), "table": {"offsets": layout.offsets}, "sequences": {}}
+        config = {"train": to_json(train), "table": {"offsets": layout.offsets}}
         weights = {name: tensor.numpy() for name, tensor in {**model.state_dict(), "table": table}.items()}
         native = supports(config)
         self.scorer = Kernels(NativeModel(config, weights), request=True) if native else self.request

@@ -31,7 +31,6 @@ _BLOCKS = {
     "Data": "data",
     "Featurize": "featurize",
     "Params": "reading",
-    "Scalar": "blocks",
     "Simulate": "fetch",
     "Table": "fetch",
     "Train": "train",

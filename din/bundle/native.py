@@ -49,7 +49,6 @@ class NativeModel:
     def __init__(self, config: Mapping[str, Any], weights: Weights) -> None:
         settings = config["train"]["model"]
         name = settings["name"]
-        offsets = config["table"]["offsets"]
         self._mean = settings["pooling"] == "mean"
         self._interest_product: bool = settings["interest_product"]
         self._dim: int = settings["embedding_dim"]
@@ -59,12 +58,7 @@ class NativeModel:
         self._reads_pairs = name == "pnn"
         self._adds_pairs = name == "deepfm"
         self._ages = weights.get("ages.embedding.weight")
-        self._sequences = [
-            {field: offsets[field] + np.array(ids) for field, ids in conditions.items()}
-            for conditions in config["sequences"].values() or [{}]
-        ]
-        units = range(len(self._sequences) if name == "din" else 0)
-        self._units = [_unit(weights, f"units.{n}", softmax=settings["softmax"]) for n in units]
+        self._unit = _unit(weights, "units.0", softmax=settings["softmax"]) if name == "din" else None
         self._head = ScoredPerceptron(_layers(weights, "head"))
         self._blend = NativeBlend.of(config, weights)
 
@@ -101,7 +95,7 @@ class NativeModel:
         return self._blend(logit_B, packed, offsets) if self._blend else logit_B
 
     def _inputs(self, packed: PackedBatch, offsets: NDArray[np.int64]) -> tuple[Floats, list[Floats]]:
-        """Return the embeddings that the MLP reads, side by side, and interest ⊙ candidate of each sequence."""
+        """Return the embeddings that the MLP reads, side by side, and interest ⊙ candidate if it reads this."""
         lookups = packed.lookups
         item_UD = self._embedded(lookups[Group.ITEM].values(), _owners_of(packed))
         query_BD = item_UD.take(packed.candidate, 0)  # faster than item_UD[…]
@@ -111,28 +105,17 @@ class NativeModel:
         ]
         if self._ages is not None and packed.age is not None:
             keys.append(self._ages[_steps(packed.age)])
-        histories = ScoredHistories(np.concatenate(keys, 1), offsets)
-        interests = [
-            self._pooled(number, query_BD, histories if member_T is None else histories.chosen(member_T))
-            for number, member_T in enumerate(self._members(lookups[Group.BEHAVIOUR]))
-        ]
+        interest = self._pooled(query_BD, ScoredHistories(np.concatenate(keys, 1), offsets))
         profile_OP = self._embedded(_profile(packed), len(offsets) - 1)
-        every = (profile_OP, *interests, query_BD)
+        every = (profile_OP, interest, query_BD)
         vectors = np.concatenate([np.broadcast_to(part, (len(packed), part.shape[1])) for part in every], 1)
-        width = query_BD.shape[1]
-        products = [interest[:, :width] * query_BD for interest in interests] if self._interest_product else []
+        products = [interest[:, : query_BD.shape[1]] * query_BD] if self._interest_product else []
         return vectors, products
 
-    def _members(self, lookups: dict[str, Lookup]) -> Iterable[NDArray[np.bool_] | None]:
-        """Yield the behaviours of each sequence, bool [T], or None for all."""
-        for conditions in self._sequences:
-            matches = [np.isin(lookups[name].ids, rows) for name, rows in conditions.items()]
-            yield np.logical_and.reduce(matches) if matches else None
-
-    def _pooled(self, number: int, query_BD: Floats, histories: ScoredHistories) -> Floats:
-        """Return the interests in a sequence, [B, K], or [O, K] for a model that weighs all behaviours alike."""
-        if self._units:
-            return self._units[number](query_BD, *histories)
+    def _pooled(self, query_BD: Floats, histories: ScoredHistories) -> Floats:
+        """Return the interests [B, K], or [O, K] for a model that weighs all behaviours alike."""
+        if self._unit:
+            return self._unit(query_BD, *histories)
         return histories.mean() if self._mean else histories.total()
 
     def _linear_part(self, packed: PackedBatch, offsets: NDArray[np.int64]) -> Floats:

@@ -22,10 +22,6 @@ class ScoredHistories(NamedTuple):
     key_TK: Floats
     offsets: NDArray[np.int64]
 
-    def chosen(self, member_T: NDArray[np.bool_]) -> "ScoredHistories":
-        """Return the histories with only the members."""
-        return ScoredHistories(self.key_TK[member_T], np.append(0, np.cumsum(member_T))[self.offsets])
-
     def total(self) -> Floats:
         """Return the sum of each history's keys, [O, K], which is 0 without behaviours."""
         starts = self.offsets[:-1]

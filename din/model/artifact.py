@@ -27,7 +27,6 @@ from din.features.packing import TableLayout
 from din.features.reader import Features
 from din.model.blend import Blend, BlendRecord
 from din.model.model import Model, build
-from din.model.sequences import resolve
 from din.params.blocks import parse, to_json
 from din.params.train import Train
 
@@ -62,7 +61,6 @@ class ModelConfig(Document):
     seen_until: Moment
     known_until: Day | None
     train: dict[str, Any]
-    sequences: Any
     fields: list[CodedField]
     table: JointTable
     blend: BlendRecord | None = None
@@ -111,7 +109,6 @@ def write(
         seen_until=(seen_until or features.train_until).isoformat(),
         known_until=known_until and known_until.isoformat(),
         train=to_json(params),
-        sequences=resolve(params.model.sequences, features),
         fields=features.records,
         table=JointTable(width=trained.model.width, rows=layout.rows, offsets=layout.offsets),
         blend=trained.model.blend and trained.model.blend.record,
@@ -179,7 +176,7 @@ def load(features: Features, source: Path) -> Trained:
     if config.fields != features.records:
         raise InputError(f"{source}: its fields are not the fields of {features.root}; run `dvc repro train`")
     params = parse(Train, config.train, source / "config.json")
-    model, _ = build(features.fields, TableLayout.of(features.fields, features.rows), params, config.sequences)
+    model, _ = build(features.fields, TableLayout.of(features.fields, features.rows), params)
     model.blend = _blend(features, config, weights)
     table = weights.pop("table")
     model.load_state_dict(weights)

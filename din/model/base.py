@@ -1,6 +1,6 @@
 """The paper's BaseModel, which pools behaviours without regard to the candidate."""
 
-from torch import Tensor, nn
+from torch import Tensor
 from typing_extensions import override
 
 from din.model import MODELS
@@ -13,17 +13,15 @@ from din.schema import Field
 
 @MODELS.register("base")
 class BaseModel(EmbeddingMLP):
-    """An interest is the sum or the mean of the behaviours (`train.model.pooling`)."""
+    """The interest is the sum or the mean of the behaviours (`train.model.pooling`)."""
 
-    def __init__(self, fields: tuple[Field, ...], params: Train, selections: nn.ModuleList) -> None:
-        super().__init__(fields, params, selections)
+    def __init__(self, fields: tuple[Field, ...], params: Train) -> None:
+        super().__init__(fields, params)
         self.mean = params.model.pooling == "mean"
 
     @override
-    def pool(
-        self, sequence: int, query_BD: Tensor, keys: Keys, member_T1: Tensor | None, histories: Histories
-    ) -> Tensor:
+    def pool(self, query_BD: Tensor, keys: Keys, histories: Histories) -> Tensor:
         key_TK = keys.rows()
         if self.mean:
-            return histories.mean(key_TK, member_T1)
-        return histories.total(key_TK if member_T1 is None else key_TK * member_T1)
+            return histories.mean(key_TK)
+        return histories.total(key_TK)

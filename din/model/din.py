@@ -16,39 +16,34 @@ from din.schema import Field
 
 @MODELS.register("din")
 class DIN(EmbeddingMLP):
-    """DIN. An interest is the sum of behaviours, weighted by their relevance to the candidate (Eq. 3).
+    """DIN. The interest is the sum of behaviours, weighted by their relevance to the candidate (Eq. 3)."""
 
-    Each sequence has its own activation unit.
-    """
-
-    def __init__(self, fields: tuple[Field, ...], params: Train, selections: nn.ModuleList) -> None:
-        super().__init__(fields, params, selections)
+    def __init__(self, fields: tuple[Field, ...], params: Train) -> None:
+        super().__init__(fields, params)
         self.softmax = params.model.softmax
-        self.units = nn.ModuleList(
-            ActivationUnit(
-                self.query_width,
-                self.key_width,
-                params.model.attention_hidden,
-                params.model.activation,
-                params.model.interaction,
-            )
-            for _ in selections
+        unit = ActivationUnit(
+            self.query_width,
+            self.key_width,
+            params.model.attention_hidden,
+            params.model.activation,
+            params.model.interaction,
         )
+        self.units = nn.ModuleList([unit])  # a list of one: saved weights are named units.0.…
+
+    @property
+    def unit(self) -> ActivationUnit:
+        """The activation unit."""
+        unit = self.units[0]
+        assert isinstance(unit, ActivationUnit)
+        return unit
 
     @override
-    def pool(
-        self, sequence: int, query_BD: Tensor, keys: Keys, member_T1: Tensor | None, histories: Histories
-    ) -> Tensor:
-        unit = self.units[sequence]
-        assert isinstance(unit, ActivationUnit)
-        return interest(unit, query_BD, keys, member_T1, histories, softmax=self.softmax)
+    def pool(self, query_BD: Tensor, keys: Keys, histories: Histories) -> Tensor:
+        return interest(self.unit, query_BD, keys, histories, softmax=self.softmax)
 
     @override
     def network(self) -> Network | None:
-        unit, *others = self.units
-        assert isinstance(unit, ActivationUnit)
-        part = others or any(selection.fields for selection in self.selections)
-        if type(self) is not DIN or part or self.ages or self.wide:  # a subclass may change anything
+        if type(self) is not DIN or self.ages or self.wide:  # a subclass may change anything
             return None
         shape = Shape(
             table_width=self.width,
@@ -59,4 +54,4 @@ class DIN(EmbeddingMLP):
             softmax=self.softmax,
             item_bias=self.item_bias,
         )
-        return network_of(shape, Layers(unit.first_layer(), unit.upper_layers(), list(self.head)))
+        return network_of(shape, Layers(self.unit.first_layer(), self.unit.upper_layers(), list(self.head)))

@@ -1,6 +1,6 @@
-"""Embedding&MLP, the base of all models but LR: embeddings, one pooled interest per sequence, and an MLP.
+"""Embedding&MLP, the base of all models but LR: embeddings, a pooled interest, and an MLP.
 
-    logit = MLP(profile, interest of each sequence, candidate, interest ⊙ candidate, …) + item bias or LR
+    logit = MLP(profile, interest, candidate, interest ⊙ candidate, …) + item bias or LR
 
 `train.model.linear` chooses the last term. `din.ops` explains the shape letters.
 """
@@ -32,13 +32,11 @@ class EmbeddingMLP(Model):
         vectors: the number of leading inputs of the MLP that are embeddings. The others are products of these.
     """
 
-    def __init__(self, fields: tuple[Field, ...], params: Train, selections: nn.ModuleList) -> None:
+    def __init__(self, fields: tuple[Field, ...], params: Train) -> None:
         super().__init__()
         counts = {group: sum(field.group is group for field in fields) for group in Group}
         settings = params.model
-        sequences = len(selections)
         dim = settings.embedding_dim
-        self.selections = selections
         self.wide = LogisticRegression() if settings.linear == "wide" else None
         self.linear = self.wide.linear if self.wide else 1
         self.item_bias = settings.linear == "item_bias"
@@ -50,9 +48,9 @@ class EmbeddingMLP(Model):
         of_behaviour = counts[Group.ITEM] + counts[Group.BEHAVIOUR] + settings.ages
         self.query_width = counts[Group.ITEM] * dim
         self.key_width = of_behaviour * dim
-        vectors = counts[Group.USER] + counts[Group.CONTEXT] + counts[Group.ITEM] + sequences * of_behaviour
+        vectors = counts[Group.USER] + counts[Group.CONTEXT] + counts[Group.ITEM] + of_behaviour
         self.vectors = vectors * dim
-        products = sequences * self.query_width if settings.interest_product else 0
+        products = self.query_width if settings.interest_product else 0
         inputs = self.vectors + products + self.extra_inputs(vectors)
         self.head = multilayer_perceptron(inputs, settings.hidden, settings.activation, params.learning.dropout)
 
@@ -73,24 +71,17 @@ class EmbeddingMLP(Model):
 
     def inputs(self, embedded: Embedded, batch: Batch, histories: Histories) -> Tensor:
         """Return the inputs of the MLP, [B, I], without `extra_inputs`."""
-        query_BD, every = encode(embedded, batch.places)
-        interests = []
-        for number, selection in enumerate(self.selections):
-            keys, member_T1 = every.of_sequence(selection(batch), self.training)
-            interests.append(self.pool(number, query_BD, keys, member_T1, histories.of(keys.segment_T)))
+        query_BD, keys = encode(embedded, batch.places)
+        interest_BK = self.pool(query_BD, keys, histories)
         profile_BP = embedded.profile_BP.expand(query_BD.shape[0], -1)
-        return join(profile_BP, interests, query_BD, product=self.interest_product)
+        return join(profile_BP, interest_BK, query_BD, product=self.interest_product)
 
-    def pool(
-        self, sequence: int, query_BD: Tensor, keys: Keys, member_T1: Tensor | None, histories: Histories
-    ) -> Tensor:
+    def pool(self, query_BD: Tensor, keys: Keys, histories: Histories) -> Tensor:
         """Return the user's interest in each candidate, [B, K].
 
         Args:
-            sequence: number of the sequence.
             query_BD: the candidates.
             keys: the behaviours, oldest first, with their ages.
-            member_T1: 1 for behaviours that belong to the sequence, else 0. None: all belong to it.
             histories: maps behaviours to candidates.
         """
         raise NotImplementedError

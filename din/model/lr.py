@@ -45,6 +45,6 @@ class LogisticRegression(Model):
 
 
 @MODELS.register("lr")
-def logistic_regression(fields: tuple[Field, ...], params: Train, selections: nn.ModuleList) -> LogisticRegression:
+def logistic_regression(fields: tuple[Field, ...], params: Train) -> LogisticRegression:
     """Return the model, which has no settings."""
     return LogisticRegression()

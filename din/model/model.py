@@ -14,7 +14,6 @@ from din.features.packing import TableLayout
 from din.model import MODELS
 from din.model.blend import Blend
 from din.model.embedding import Batch
-from din.model.sequences import Sequences, selections
 from din.ops.histories import Histories, OneHistory, Packed
 from din.ops.whole_step import Network
 from din.params.train import Train
@@ -95,16 +94,13 @@ class Model(nn.Module, ABC):
         return self.blend(logit_B, batch, histories) if self.blend and batch.rows is None else logit_B
 
 
-def build(
-    fields: tuple[Field, ...], layout: TableLayout, params: Train, sequences: Sequences | None = None
-) -> tuple[Model, Tensor]:
+def build(fields: tuple[Field, ...], layout: TableLayout, params: Train) -> tuple[Model, Tensor]:
     """Return a new model and its embedding table [R, W]. Their random weights depend on `params.learning.seed` alone.
 
     Args:
         fields: the fields of the features.
         layout: the rows of the table.
         params: the name of the model and its settings.
-        sequences: `params.model.sequences`, with ids in place of values (see `din.model.sequences.resolve`).
 
     Raises:
         InputError: there is no model of this name, or its options do not fit.
@@ -112,7 +108,7 @@ def build(
     torch.manual_seed(params.learning.seed)
     registered = MODELS[params.model.name]
     options = registered.parse(params.model.options, "train.model.options")
-    model: Model = registered.thing(fields, params, selections(sequences or {}, fields, layout), **options)
+    model: Model = registered.thing(fields, params, **options)
     table = torch.randn(layout.rows, model.width) * params.learning.embedding_std
     table[:, : model.linear] = 0
     return model, table

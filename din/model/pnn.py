@@ -1,7 +1,7 @@
 """The product-based network (arXiv 1611.00144), and the inner products of field vectors.
 
 The *field vectors*, [B, F, d], are the embeddings of profile and candidate, and the pooled embeddings of each behaviour
-field for each sequence.
+field.
 """
 
 import torch

@@ -2,8 +2,6 @@
 
 from dataclasses import replace
 
-from torch import nn
-
 from din.model import MODELS
 from din.model.base import BaseModel
 from din.params.train import Train
@@ -14,5 +12,5 @@ from din.schema import Field
 class WideDeep(BaseModel):
     """Wide&Deep: the sum of the logits of LR and BaseModel. It does not cross fields."""
 
-    def __init__(self, fields: tuple[Field, ...], params: Train, selections: nn.ModuleList) -> None:
-        super().__init__(fields, replace(params, model=replace(params.model, linear="wide")), selections)
+    def __init__(self, fields: tuple[Field, ...], params: Train) -> None:
+        super().__init__(fields, replace(params, model=replace(params.model, linear="wide")))

@@ -1,4 +1,4 @@
-"""The local activation unit with pooling (Eq. 3 of arXiv 1706.06978), for one sequence of behaviours.
+"""The local activation unit with pooling (Eq. 3 of arXiv 1706.06978).
 
     interest_b = Σ_t a(k_t, q_b)·k_t      over the behaviours t of impression b, with its candidate q_b
 
@@ -74,34 +74,28 @@ def first_layer(query_BD: Tensor, key_TK: Tensor, histories: Histories, weights:
     return by_query + by_key + linear(product, weights.product_HD)
 
 
-def interest(
-    unit: Unit, query_BD: Tensor, keys: Keys, member_T1: Tensor | None, histories: Histories, *, softmax: bool
-) -> Tensor:
-    """Return the interests [B, K] of one sequence. The interest of an impression without behaviours is 0.
+def interest(unit: Unit, query_BD: Tensor, keys: Keys, histories: Histories, *, softmax: bool) -> Tensor:
+    """Return the interests [B, K]. The interest of an impression without behaviours is 0.
 
     Args:
         unit: the activation unit.
         query_BD: the candidates.
         keys: the behaviours.
-        member_T1: 1 for behaviours that belong to the sequence, else 0. None: all belong to it.
         histories: maps behaviours to candidates.
         softmax: normalise the weights of an impression's behaviours by a softmax.
     """
     library = backend.library()
     if library and isinstance(histories, Packed) and stack_fits(unit.upper_layers(), query_BD):
-        members = keys if member_T1 is None else keys.chosen(member_T1.squeeze(1))
         first = unit.first_layer()
         query_HD, key_HK = first.linear_parts()
         base_BH = linear(query_BD, query_HD, first.bias_H)
         stack = DiceStack(library, unit.upper_layers())
-        tensors = (query_BD, base_BH, members.source_NK, key_HK, first.product_HD, *stack.tensors)
-        return _Interest.apply(library, stack, softmax, members, *tensors)
+        tensors = (query_BD, base_BH, keys.source_NK, key_HK, first.product_HD, *stack.tensors)
+        return _Interest.apply(library, stack, softmax, keys, *tensors)
     key_TK = keys.rows()
     weights = unit(query_BD, key_TK, histories)
     if softmax:
-        weights = histories.softmax(weights, member_T1)
-    elif member_T1 is not None:
-        weights = weights * member_T1
+        weights = histories.softmax(weights)
     return histories.weighted_sum(weights, key_TK)
 
 
@@ -126,7 +120,7 @@ class _Interest(torch.autograd.Function):
 
         Args:
             stack: the layers above the first, whose tensors come last.
-            keys: the behaviours of the sequence, with the tensor `source_NK`.
+            keys: the behaviours, with the tensor `source_NK`.
             base_BH: the candidates' part of the first layer's outputs.
             key_HK, product_HD: weights of k alone, and of q⊙k.
         """
@@ -148,7 +142,7 @@ class _Interest(torch.autograd.Function):
         library.din_unit_forward(threads, histories, width, units, query_BD, base_BH, key_HK, product_HD, s)
         weight_T, states = stack.forward(s, behaviours)
         if softmax:
-            weight_T = segment_softmax(weight_T.unsqueeze(1), keys.segment_T, impressions, None).squeeze(1)
+            weight_T = segment_softmax(weight_T.unsqueeze(1), keys.segment_T, impressions).squeeze(1)
         pooled_BK = query_BD.new_empty(impressions, source_NK.shape[1])
         library.din_pool_forward(threads, histories, weight_T, pooled_BK)
         ctx.library, ctx.stack, ctx.softmax, ctx.histories, ctx.states = library, stack, softmax, histories, states

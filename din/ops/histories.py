@@ -30,10 +30,6 @@ class Histories(ABC):
     owners: int
 
     @abstractmethod
-    def of(self, segment_T: Tensor) -> "Histories":
-        """Return the same histories with only the kept behaviours, given the impression of each."""
-
-    @abstractmethod
     def queries(self, rows_BX: Tensor) -> Tensor:
         """Return the row of each pair's candidate, in a form that broadcasts to [*pairs, X]."""
 
@@ -63,35 +59,28 @@ class Histories(ABC):
         """
 
     @abstractmethod
-    def softmax(self, scores: Tensor, member_T1: Tensor | None) -> Tensor:
-        """Return the softmax of scores [*pairs, 1] over the behaviours of each impression, in the same shape.
-
-        Args:
-            scores: one score of each pair.
-            member_T1: 1 for the behaviours to weigh, 0 for those that get no weight. None weighs all.
-        """
+    def softmax(self, scores: Tensor) -> Tensor:
+        """Return the softmax of scores [*pairs, 1] over the behaviours of each impression, in the same shape."""
 
     @abstractmethod
     def total(self, rows_TX: Tensor) -> Tensor:
         """Return the sum of the behaviours' rows for each impression, [B, X]."""
 
     @abstractmethod
-    def recency(self, rows_TX: Tensor, member_T1: Tensor | None = None) -> Tensor:
+    def recency(self, rows_TX: Tensor) -> Tensor:
         """Return the number of later behaviours in the history of each, int64 [T]: 0 for the newest.
 
         Args:
             rows_TX: any rows of the behaviours.
-            member_T1: 1 for the behaviours that count, else 0. None: all count.
         """
 
     @abstractmethod
-    def blocks(self, rows_TX: Tensor, length: int, member_T1: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def blocks(self, rows_TX: Tensor, length: int) -> tuple[Tensor, Tensor]:
         """Return the newest `length` behaviours of each history, newest first, padded with zeros.
 
         Args:
             rows_TX: the rows of the behaviours.
             length: the largest number of behaviours to return.
-            member_T1: 1 for the behaviours to return, else 0. None: all.
 
         Returns:
             The rows [owners, length, X], and 1 where there is a behaviour, 0 where there is padding, [owners, length].
@@ -120,10 +109,6 @@ class Packed(Histories):
         self.impressions = self.owners = impressions
 
     @override
-    def of(self, segment_T: Tensor) -> "Packed":
-        return Packed(segment_T, self.impressions)
-
-    @override
     def queries(self, rows_BX: Tensor) -> Tensor:
         return rows_BX.index_select(0, self.segment_T)
 
@@ -149,27 +134,24 @@ class Packed(Histories):
         return self.total(weights * key_TK)
 
     @override
-    def softmax(self, scores: Tensor, member_T1: Tensor | None) -> Tensor:
-        return segment_softmax(scores, self.segment_T, self.impressions, member_T1)
+    def softmax(self, scores: Tensor) -> Tensor:
+        return segment_softmax(scores, self.segment_T, self.impressions)
 
     @override
     def total(self, rows_TX: Tensor) -> Tensor:
         return segment_sum(rows_TX, self.segment_T, self.impressions)
 
     @override
-    def recency(self, rows_TX: Tensor, member_T1: Tensor | None = None) -> Tensor:
-        one_T1 = (torch.ones_like(rows_TX[:, :1]) if member_T1 is None else member_T1).long()
+    def recency(self, rows_TX: Tensor) -> Tensor:
+        one_T1 = torch.ones_like(rows_TX[:, :1]).long()
         end_B = segment_sum(one_T1, self.segment_T, self.impressions).squeeze(1).cumsum(0)
         return end_B.index_select(0, self.segment_T) - one_T1.squeeze(1).cumsum(0)
 
     @override
-    def blocks(self, rows_TX: Tensor, length: int, member_T1: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        recency_T = self.recency(rows_TX, member_T1)
+    def blocks(self, rows_TX: Tensor, length: int) -> tuple[Tensor, Tensor]:
+        recency_T = self.recency(rows_TX)
         places = self.impressions * length
-        kept_T = recency_T < length
-        if member_T1 is not None:
-            kept_T = kept_T & (member_T1.squeeze(1) > 0)
-        place_T = torch.where(kept_T, self.segment_T * length + recency_T, places)
+        place_T = torch.where(recency_T < length, self.segment_T * length + recency_T, places)
         marked = torch.cat([rows_TX, torch.ones_like(rows_TX[:, :1])], 1)
         filled = segment_sum(marked, place_T, places + 1)[:-1].view(self.impressions, length, -1)
         return filled[:, :, :-1], filled[:, :, -1]
@@ -186,10 +168,6 @@ class OneHistory(Histories):
 
     def __init__(self, candidates: int) -> None:
         self.impressions = candidates
-
-    @override
-    def of(self, segment_T: Tensor) -> "OneHistory":
-        return self
 
     @override
     def queries(self, rows_BX: Tensor) -> Tensor:
@@ -217,23 +195,20 @@ class OneHistory(Histories):
         return weights.squeeze(2) @ key_TK
 
     @override
-    def softmax(self, scores: Tensor, member_T1: Tensor | None) -> Tensor:
-        if member_T1 is not None:
-            scores = torch.where(member_T1 > 0, scores, LOWEST)
-        weights = torch.softmax(self._with_lowest(scores), 1)[:, :-1]
-        return weights if member_T1 is None else weights * member_T1
+    def softmax(self, scores: Tensor) -> Tensor:
+        return torch.softmax(self._with_lowest(scores), 1)[:, :-1]
 
     @override
     def total(self, rows_TX: Tensor) -> Tensor:
         return rows_TX.sum(0, keepdim=True).expand(self.impressions, -1)
 
     @override
-    def recency(self, rows_TX: Tensor, member_T1: Tensor | None = None) -> Tensor:
-        return self._one_segment(rows_TX).recency(rows_TX, member_T1)
+    def recency(self, rows_TX: Tensor) -> Tensor:
+        return self._one_segment(rows_TX).recency(rows_TX)
 
     @override
-    def blocks(self, rows_TX: Tensor, length: int, member_T1: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        return self._one_segment(rows_TX).blocks(rows_TX, length, member_T1)
+    def blocks(self, rows_TX: Tensor, length: int) -> tuple[Tensor, Tensor]:
+        return self._one_segment(rows_TX).blocks(rows_TX, length)
 
     def _with_lowest(self, scores: Tensor) -> Tensor:
         """Return the scores [C, L, …] with one that gets no weight, since a maximum over no behaviour is undefined."""

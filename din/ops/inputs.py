@@ -1,6 +1,6 @@
 """From embeddings to the inputs of the MLP.
 
-    embeddings ── encode ──> candidates [B, D], keys of behaviours [T, K] ── pooling ──> interests [B, K] ── join
+    embeddings ── encode ──> candidates [B, D], keys of behaviours [T, K] ── pooling ──> interest [B, K] ── join
 
 Where the native forms are in use, the gradients of both are written by hand. Without this, autograd would make an extra
 pass over each slice and sum, and a training step of DIN would take a tenth longer.
@@ -8,7 +8,6 @@ pass over each slice and sum, and a training step of DIN would take a tenth long
 `din.ops` explains the shape letters.
 """
 
-from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -64,28 +63,6 @@ class Keys(NamedTuple):
         """Return one key per behaviour, [T, K]."""
         return self.source_NK if self.position_T is None else self.source_NK.index_select(0, self.position_T)
 
-    def chosen(self, member_T: Tensor) -> "Keys":
-        """Return the keys of the behaviours where `member_T` is true."""
-        kept = member_T.nonzero().squeeze(1)
-        position = kept if self.position_T is None else self.position_T.index_select(0, kept)
-        age_T = None if self.age_T is None else self.age_T.index_select(0, kept)
-        return Keys(self.source_NK, position, self.segment_T.index_select(0, kept), age_T)
-
-    def of_sequence(self, member_T: Tensor | None, training: bool) -> "tuple[Keys, Tensor | None]":
-        """Return the behaviours to read for a sequence, and a mask [T, 1] of 0 and 1. No mask: all belong to it.
-
-        Training drops all other behaviours, since they must not enter the statistics of a batch. Evaluation masks them
-        instead, because a mask can be exported.
-
-        Args:
-            member_T: bool, the behaviours that belong to the sequence. None: all.
-        """
-        if member_T is None:
-            return self, None
-        if training:
-            return self.chosen(member_T), None
-        return self, member_T.unsqueeze(1).to(self.source_NK.dtype)
-
 
 def encode(embedded: Embedded, places: Places) -> tuple[Tensor, Keys]:
     """Return candidates [B, D], and the keys of all behaviours [T, K]. A key holds item fields, then feedback."""
@@ -129,44 +106,39 @@ class _Encoded(torch.autograd.Function):
         return None, d_items_UD, d_feedback_TF
 
 
-def join(profile_BP: Tensor, interests: Sequence[Tensor], query_BD: Tensor, *, product: bool) -> Tensor:
-    """Return the inputs of the MLP side by side, [B, I]: profile, interests, candidate, and products if `product`.
+def join(profile_BP: Tensor, interest_BK: Tensor, query_BD: Tensor, *, product: bool) -> Tensor:
+    """Return the inputs of the MLP side by side, [B, I]: profile, interest, candidate, and a product if `product`.
 
-    A product is interest ⊙ candidate, [B, D] for each sequence, over the fields that both have.
+    The product is interest ⊙ candidate, [B, D], over the fields that both have.
     """
     if library_for(query_BD):
-        return _Joined.apply(product, profile_BP, query_BD, *interests)
-    return _side_by_side(profile_BP, interests, query_BD, product)
+        return _Joined.apply(product, profile_BP, interest_BK, query_BD)
+    return _side_by_side(profile_BP, interest_BK, query_BD, product)
 
 
-def _side_by_side(profile_BP: Tensor, interests: Sequence[Tensor], query_BD: Tensor, product: bool) -> Tensor:
-    width = query_BD.shape[1]
-    products = [interest_BK[:, :width] * query_BD for interest_BK in interests] if product else []
-    return torch.cat([profile_BP, *interests, query_BD, *products], 1)
+def _side_by_side(profile_BP: Tensor, interest_BK: Tensor, query_BD: Tensor, product: bool) -> Tensor:
+    products = [interest_BK[:, : query_BD.shape[1]] * query_BD] if product else []
+    return torch.cat([profile_BP, interest_BK, query_BD, *products], 1)
 
 
 class _Joined(torch.autograd.Function):
     """`join` with a gradient that multiplies and adds in one pass."""
 
     @staticmethod
-    def forward(ctx: Any, product: bool, profile_BP: Tensor, query_BD: Tensor, *interests: Tensor) -> Tensor:
+    def forward(ctx: Any, product: bool, profile_BP: Tensor, interest_BK: Tensor, query_BD: Tensor) -> Tensor:
         ctx.product = product
         ctx.profile_width = profile_BP.shape[1]
-        ctx.save_for_backward(query_BD, *interests)
-        return _side_by_side(profile_BP, interests, query_BD, product)
+        ctx.save_for_backward(interest_BK, query_BD)
+        return _side_by_side(profile_BP, interest_BK, query_BD, product)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Any, ...]:
-        query_BD, *interests = ctx.saved_tensors
+        interest_BK, query_BD = ctx.saved_tensors
         width = query_BD.shape[1]
-        widths = [ctx.profile_width, *(interest_BK.shape[1] for interest_BK in interests), width]
-        widths += [width] * len(interests) * ctx.product
-        d_profile_BP, *parts = gradients[0].split(widths, 1)
-        d_interests = [part.clone() for part in parts[: len(interests)]]
-        d_query_BD, *products = parts[len(interests) :]
+        widths = [ctx.profile_width, interest_BK.shape[1], width, *([width] if ctx.product else [])]
+        d_profile_BP, d_interest_BK, d_query_BD, *d_product = gradients[0].split(widths, 1)
         if ctx.product:
-            d_query_BD = d_query_BD.clone()
-            for d_product_BD, interest_BK, d_interest_BK in zip(products, interests, d_interests, strict=True):
-                d_query_BD.addcmul_(d_product_BD, interest_BK[:, :width])
-                d_interest_BK[:, :width].addcmul_(d_product_BD, query_BD)
-        return None, d_profile_BP, d_query_BD, *d_interests
+            d_query_BD = d_query_BD.clone().addcmul_(d_product[0], interest_BK[:, :width])
+            d_interest_BK = d_interest_BK.clone()
+            d_interest_BK[:, :width].addcmul_(d_product[0], query_BD)
+        return None, d_profile_BP, d_interest_BK, d_query_BD

@@ -7,7 +7,6 @@ B impressions have T behaviours in all. `segment_T` holds each behaviour's impre
     sum           a+b   0   c+d+e
 """
 
-import torch
 from torch import Tensor
 
 LOWEST = -1e30  # a score that gets no weight in a softmax with any real score
@@ -23,17 +22,9 @@ def segment_max(value_T: Tensor, segment_T: Tensor, segments: int) -> Tensor:
     return value_T.new_full((segments,), LOWEST).scatter_reduce(0, segment_T, value_T, "amax")
 
 
-def segment_softmax(score_T1: Tensor, segment_T: Tensor, impressions: int, member_T1: Tensor | None) -> Tensor:
-    """Return the softmax of scores [T, 1] over the behaviours of each impression, [T, 1].
-
-    Args:
-        member_T1: 1 for the behaviours to weigh, 0 for those that get no weight. None weighs all.
-    """
-    if member_T1 is not None:
-        score_T1 = torch.where(member_T1 > 0, score_T1, LOWEST)
+def segment_softmax(score_T1: Tensor, segment_T: Tensor, impressions: int) -> Tensor:
+    """Return the softmax of scores [T, 1] over the behaviours of each impression, [T, 1]."""
     top_B = segment_max(score_T1.detach().squeeze(1), segment_T, impressions)
     power_T1 = (score_T1 - top_B.index_select(0, segment_T).unsqueeze(1)).exp()
-    if member_T1 is not None:
-        power_T1 = power_T1 * member_T1
     total_B1 = segment_sum(power_T1, segment_T, impressions).clamp_min(1)  # the highest score alone adds 1
     return power_T1 / total_B1.index_select(0, segment_T)

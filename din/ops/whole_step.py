@@ -3,7 +3,7 @@
 Python, autograd and small torch operations take a third of a step where each operation is a call of its own. They are
 also what a second thread can't share. The reference is the model, differentiated by autograd.
 
-There is a native form for one sequence of all behaviours, layers of Dice, and fields of one id or of a list of ids.
+There is a native form for layers of Dice, and fields of one id or of a list of ids.
 `din.ops` explains the shape letters.
 """
 

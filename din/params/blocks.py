@@ -20,8 +20,6 @@ MOST_DAYS = 36_500
 """A century, so that a day counted back from another one is in the calendar."""
 Days = Annotated[int, Field(ge=1, le=MOST_DAYS)]
 Range = tuple[NonNegativeFloat, NonNegativeFloat]
-Scalar = str | int | float | bool | None
-Values = Annotated[tuple[Scalar, ...], Field(min_length=1)]
 Layers = Annotated[tuple[PositiveInt, ...], Field(min_length=1)]
 Paths = Annotated[str, Doc("Paths or globs, separated by commas; relative ones start at the project's root.")]
 

@@ -66,8 +66,7 @@ class Params(Block):
     def conflicts(self) -> Iterator[Conflict]:
         """Report contradictions between blocks.
 
-        A window has no training day, or sequences of behaviours are chosen by a field that is not declared.
-        Or `notify` is neither a URL nor a command.
+        A window has no training day, or `notify` is neither a URL nor a command.
         """
         if self.notify == () or (isinstance(self.notify, str) and not re.fullmatch(r"https?://\S+", self.notify)):
             yield Conflict(("notify",), "expected a URL, https://…, or a command as a list of words")
@@ -76,12 +75,6 @@ class Params(Block):
         if window and split.protocol == "temporal" and window <= split.valid_days + split.test_days:
             keys = ("data.window_days", "featurize.valid_days", "featurize.test_days")
             yield Conflict(keys, "no day of the window is left to train on; raise the window, or hold out fewer days")
-        if self.featurize.fields is None:
-            return
-        declared = self.featurize.fields.get("behaviour") or {}
-        if any(field not in declared for chosen in self.train.model.sequences.values() for field in chosen):
-            advice = "a sequence selects behaviours by a field of the group behaviour; declare the field there"
-            yield Conflict(("train.model.sequences", "featurize.fields"), advice)
 
     @property
     def model_name(self) -> ModelName:

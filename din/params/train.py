@@ -16,7 +16,7 @@ from typing import Annotated, Any, Literal, get_args
 from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
 from typing_extensions import Doc
 
-from din.params.blocks import Block, Conflict, Layers, Seed, Share, Values
+from din.params.blocks import Block, Conflict, Layers, Seed, Share
 from din.params.search import Between, OneOf
 
 PinnedVersion = Annotated[str, Field(pattern="^[0-9a-f]{8,64}$")]
@@ -61,10 +61,6 @@ class ModelParams(Block):
         OneOf(("sum", "mean")),
         Doc("sum | mean of the behaviours, in models that do not weigh them"),
     ] = "sum"
-    sequences: Annotated[
-        dict[str, dict[str, Values]],
-        Doc("name: {behaviour field: [values]}, one interest each; {} = one sequence of all behaviours"),
-    ] = field(default_factory=dict)
     ages: Annotated[
         bool,
         OneOf((False, True)),

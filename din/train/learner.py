@@ -19,7 +19,6 @@ from din.model.artifact import Trained
 from din.model.blend import Blend
 from din.model.embedding import Batch, to_tensors
 from din.model.model import build
-from din.model.sequences import resolve
 from din.ops.dense_update import dense_optimizer
 from din.ops.dice import Dice, batches_weigh
 from din.ops.table_rows import take_rows
@@ -69,8 +68,7 @@ class Learner:
         self.params = params
         self.compute = compute
         self._learning = params.learning
-        sequences = resolve(params.model.sequences, features)
-        model, table = build(features.fields, self.layout, params, sequences)
+        model, table = build(features.fields, self.layout, params)
         if params.learning.initial_item_bias == "ctr":
             start_at_ctr(features, self.layout, table)
         with torch.no_grad():

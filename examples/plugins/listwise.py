@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Annotated
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from typing_extensions import override
 
 from din.model import MODELS, NETWORK
@@ -35,8 +35,8 @@ class Listwise(DIN):
 
     reads_requests = True
 
-    def __init__(self, fields: tuple[Field, ...], params: Train, selections: nn.ModuleList, options: Options) -> None:
-        super().__init__(fields, params, selections)
+    def __init__(self, fields: tuple[Field, ...], params: Train, options: Options) -> None:
+        super().__init__(fields, params)
         self.share = options.share
 
     @override

@@ -42,8 +42,8 @@ class Transformer(EmbeddingMLP):
 
     reads_ages = True
 
-    def __init__(self, fields: tuple[Field, ...], params: Train, selections: nn.ModuleList, options: Options) -> None:
-        super().__init__(fields, params, selections)
+    def __init__(self, fields: tuple[Field, ...], params: Train, options: Options) -> None:
+        super().__init__(fields, params)
         width = self.key_width
         self.options = options
         self.age = nn.Linear(1, width)
@@ -54,12 +54,10 @@ class Transformer(EmbeddingMLP):
         self.query = nn.Linear(self.query_width, width)
 
     @override
-    def pool(
-        self, sequence: int, query_BD: Tensor, keys: Keys, member_T1: Tensor | None, histories: Histories
-    ) -> Tensor:
+    def pool(self, query_BD: Tensor, keys: Keys, histories: Histories) -> Tensor:
         days_T1 = torch.nan_to_num(keys.age_T / DAY).clamp_min(0).unsqueeze(1)
         rows_TK = keys.rows() + self.age(torch.log1p(days_T1))
-        blocks_HMK, filled_HM = histories.blocks(rows_TK, self.options.length, member_T1)
+        blocks_HMK, filled_HM = histories.blocks(rows_TK, self.options.length)
         encoded_HMK = self.encode(blocks_HMK + self.position.weight, filled_HM)
         query_BK = self.query(query_BD)
         score_BM = (encoded_HMK @ query_BK.unsqueeze(2)).squeeze(2) / query_BK.shape[1] ** 0.5

@@ -18,8 +18,8 @@ from din.model.embedding_mlp import EmbeddingMLP
 
 @MODELS.register("{name}")
 class Checked(EmbeddingMLP):
-    def pool(self, sequence, query_BD, keys, member_T1, histories):
-        return histories.mean(keys.rows(){fault}, member_T1)
+    def pool(self, query_BD, keys, histories):
+        return histories.mean(keys.rows(){fault})
 """
 GATE = """
 from din.release.gates import GATES

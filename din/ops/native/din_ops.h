@@ -319,7 +319,7 @@ typedef struct din_dice_linear {
     const struct din_dice_linear *next; /* or NULL */
 } din_dice_linear;
 
-/* DIN with one sequence. I, the inputs of the MLP, is P + K + D, or P + K + 2 D with the product. */
+/* DIN. I, the inputs of the MLP, is P + K + D, or P + K + 2 D with the product. */
 typedef struct {
     int64_t table_width;            /* W */
     int64_t dim;                    /* width of a field's embedding, the last columns of the table */

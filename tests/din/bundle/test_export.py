@@ -38,7 +38,6 @@ from din.model.artifact import Trained
 from din.model.embedding import to_tensors
 from din.model.lr import LogisticRegression
 from din.model.model import build
-from din.model.sequences import Sequences
 from din.ops.backend import Backend, using
 from din.ops.dice import Dice
 from din.params.blocks import to_json
@@ -54,7 +53,6 @@ from tests.helpers.states import copied, same
 
 ROOT = Path(__file__).parents[3]
 SMALL = {"embedding_dim": 3, "attention_hidden": (5, 4), "hidden": (6,)}
-IDS = {"high": {"rating": [4, 5]}, "low": {"rating": [0, 1, 2]}}
 VARIANTS = {
     "din": {"name": "din"},
     "din, blended": {"name": "din", "blend": True},
@@ -72,7 +70,6 @@ VARIANTS = {
     "deepfm": {"name": "deepfm", "pooling": "mean", "interest_product": False},  # see docs/models.md on sums
 }
 VARIANTS |= {name: {"name": name} for name in sorted(set(MODELS) - VARIANTS.keys() - {"base", "lr"})}
-SEVERAL_SEQUENCES = {"din, other options", "base, mean", "pnn"}
 
 
 @dataclass(frozen=True)
@@ -87,12 +84,10 @@ class Exported:
     folder: Path
 
 
-def make(
-    fields: tuple[Field, ...], train: Train, folder: Path, sequences: Sequences | None = None, rows: int = 6
-) -> Exported:
+def make(fields: tuple[Field, ...], train: Train, folder: Path, rows: int = 6) -> Exported:
     folder.mkdir(exist_ok=True)
     layout = TableLayout.of(fields, {field.name: rows_of(field, rows) for field in fields})
-    model, table = build(fields, layout, train, sequences)
+    model, table = build(fields, layout, train)
     draw_weights(model, table)
     if train.model.blend:
         model.blend = draw_blend(fields, layout)
@@ -114,8 +109,7 @@ SLOW = {"din, items only", "base, mean", "wide_deep", "pnn", "deepfm"}
 def exported(request: pytest.FixtureRequest, params: Params, tmp_path_factory: pytest.TempPathFactory) -> Exported:
     fields = with_lengths(parse_fields({} if request.param == "din, items only" else FIELDS))
     train = changed(params.train, **SMALL, **VARIANTS[request.param])
-    sequences = IDS if request.param in SEVERAL_SEQUENCES else None
-    return make(fields, train, tmp_path_factory.mktemp("graphs"), sequences)
+    return make(fields, train, tmp_path_factory.mktemp("graphs"))
 
 
 SEEDS = st.integers(0, 2**32 - 1)
@@ -190,21 +184,18 @@ def test_large_weights_lie_beside_the_graphs_once(params: Params, tmp_path: Path
 
 
 def test_a_kept_graph_takes_other_weights(params: Params, tmp_path: Path, monkeypatch) -> None:
-    """A later export traces nothing, computes what its model does, and gives equal bytes for equal weights.
-
-    The embedding table and the listed ids of sequences count as weights.
-    """
+    """A later export traces nothing, computes what its model does, and gives equal bytes for equal weights."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     fields = parse_fields({"behaviour": {"rating": "categorical"}})
     train = changed(params.train, **SMALL, **VARIANTS["base, mean"])
-    first = make(fields, train, tmp_path / "first", IDS)
+    first = make(fields, train, tmp_path / "first")
     monkeypatch.setattr(graphs, "_trace", lambda *_: pytest.fail("traced again"))
-    later = make(fields, train, tmp_path / "later", {"high": {"rating": [3, 5]}, "low": {"rating": [1, 2, 6]}}, rows=9)
+    later = make(fields, train, tmp_path / "later", rows=9)
     packed = random_batch(0, later.fields, later.layout, [2, 0, 3, 4])
     with torch.no_grad():
         expected = later.trained.model(later.trained.table, to_tensors(packed))
     assert later.batch.run(packed).logits == pytest.approx(expected.tolist(), abs=1e-5)
-    again = make(fields, train, tmp_path / "again", IDS)
+    again = make(fields, train, tmp_path / "again")
     for name in ("request.onnx", "batch.onnx"):
         assert (again.folder / name).read_bytes() == (first.folder / name).read_bytes()
 

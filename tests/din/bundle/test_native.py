@@ -26,18 +26,17 @@ from tests.helpers.backends import needs_compiler
 from tests.helpers.settings import changed
 
 SMALL = {"embedding_dim": 3, "attention_hidden": (5, 4), "hidden": (6, 5)}
-TWO = {"high": {"rating": [4, 5]}, "low": {"rating": [0, 1, 2]}}
-VARIANTS: dict[str, tuple[dict[str, Any], dict[str, Any] | None]] = {
-    "din": ({}, None),
-    "din, other options": ({"interaction": "product", "softmax": True, "ages": True, "linear": "wide"}, TWO),
-    "din, no products": ({"interest_product": False, "linear": "none", "attention_hidden": (20,)}, None),
-    "base": ({"name": "base", "dropout": 0.5}, None),
-    "base, mean": ({"name": "base", "pooling": "mean", "ages": True}, TWO),
-    "wide_deep": ({"name": "wide_deep"}, None),
-    "pnn": ({"name": "pnn", "pooling": "mean"}, TWO),
-    "deepfm": ({"name": "deepfm", "pooling": "mean"}, None),
-    "din, blended": ({"blend": True}, None),
-    "base, blended without feedback": ({"name": "base", "pooling": "mean", "blend": True}, None),
+VARIANTS: dict[str, dict[str, Any]] = {
+    "din": {},
+    "din, other options": {"interaction": "product", "softmax": True, "ages": True, "linear": "wide"},
+    "din, no products": {"interest_product": False, "linear": "none", "attention_hidden": (20,)},
+    "base": {"name": "base", "dropout": 0.5},
+    "base, mean": {"name": "base", "pooling": "mean", "ages": True},
+    "wide_deep": {"name": "wide_deep"},
+    "pnn": {"name": "pnn", "pooling": "mean"},
+    "deepfm": {"name": "deepfm", "pooling": "mean"},
+    "din, blended": {"blend": True},
+    "base, blended without feedback": {"name": "base", "pooling": "mean", "blend": True},
 }
 
 
@@ -53,13 +52,12 @@ class Both:
 
 @pytest.fixture(scope="module", params=VARIANTS)
 def both(request: pytest.FixtureRequest, params: Params) -> Both:
-    options, sequences = VARIANTS[request.param]
-    train = changed(params.train, **(SMALL | options))
+    train = changed(params.train, **(SMALL | VARIANTS[request.param]))
     fields = with_lengths(parse_fields(FIELDS))
     layout = TableLayout.of(fields, {field.name: rows_of(field, 6) for field in fields})
-    model, table = build(fields, layout, train, sequences)
+    model, table = build(fields, layout, train)
     draw_weights(model, table)
-    config = {"train": to_json(train), "table": {"offsets": layout.offsets}, "sequences": sequences or {}}
+    config = {"train": to_json(train), "table": {"offsets": layout.offsets}}
     if train.model.blend:
         model.blend = draw_blend(fields, layout, "rating" if train.model.name == "din" else None)
         config["blend"] = model.blend.record.model_dump()

@@ -12,16 +12,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from din import plugins
-from din.base.errors import InputError
 from din.features.packing import Packer
-from din.features.reader import Features, Shard
+from din.features.reader import Features
 from din.model import MODELS
 from din.model.embedding import to_tensors
 from din.model.mlp import ACTIVATIONS
 from din.model.model import Model, build
-from din.model.sequences import resolve
-from din.ops.dice import Dice
 from din.params.reading import Params
 from din.params.train import Train
 from din.schema import Group
@@ -31,27 +27,24 @@ from tests.factories.batches import draw_weights
 from tests.helpers.settings import changed
 
 ROOT = Path(__file__).parents[3]
-SEQUENCES = {"liked": {"rating": (4, "5")}, "other": {"rating": (1, 2, 3, None)}, "all": {}}
 SMALL = {"embedding_dim": 4, "attention_hidden": (6, 4), "hidden": (8, 5)}
 VARIANTS = [
     *({"name": "din", "activation": activation} for activation in ACTIVATIONS),
     {"name": "din", "attention_hidden": (7,), "hidden": (9,), "linear": "none", "interest_product": False},
     {"name": "din", "interaction": "product", "softmax": True},
-    {"name": "din", "sequences": SEQUENCES, "softmax": True},
-    {"name": "din", "sequences": SEQUENCES, "interaction": "product"},
+    {"name": "din", "interaction": "product"},
     {"name": "din", "ages": True, "softmax": True},
     {"name": "base", "pooling": "sum"},
     {"name": "base", "pooling": "mean"},
-    {"name": "base", "pooling": "mean", "sequences": SEQUENCES},
     {"name": "lr"},
     {"name": "wide_deep", "interest_product": False},
     {"name": "din", "linear": "wide"},
     {"name": "pnn", "pooling": "mean"},
-    {"name": "deepfm", "sequences": SEQUENCES, "ages": True},
+    {"name": "deepfm", "ages": True},
 ]
 TWINS = {variant["name"] for variant in VARIANTS}
 # One variant of each model that the twin knows.
-SOME = [*({"name": name} for name in sorted(TWINS)), *(v for v in VARIANTS if "softmax" in v or "sequences" in v)]
+SOME = [*({"name": name} for name in sorted(TWINS)), *(v for v in VARIANTS if "softmax" in v)]
 # The models that it does not know. They must have all properties that need no twin.
 OTHERS = [{"name": name} for name in sorted(set(MODELS) - TWINS)]
 
@@ -67,11 +60,10 @@ class Example(NamedTuple):
     @classmethod
     def of(cls, features: Features, params: Train, variant: dict[str, Any]) -> "Example":
         params = changed(params, **(SMALL | variant))
-        sequences = resolve(params.model.sequences, features)
-        model, table = build(features.fields, Packer(features).layout, params, sequences)
+        model, table = build(features.fields, Packer(features).layout, params)
         packer = Packer(features, ages=model.reads_ages)
         draw_weights(model, table, scale=0.25)
-        return cls(packer, model.eval(), table, Twin(model, table, features, packer.layout.offsets, sequences))
+        return cls(packer, model.eval(), table, Twin(model, table, features, packer.layout.offsets))
 
 
 @pytest.fixture(scope="module", params=VARIANTS, ids=str)
@@ -160,60 +152,3 @@ def test_users_without_history_get_a_logit(example: Example, vectors_once: Featu
         logits = model.train(mode)(table, to_tensors(packer.pack(shard, rows)))
         assert torch.isfinite(logits).all()
         assert len(set(logits.tolist())) > 1
-
-
-@pytest.mark.parametrize("name", [*sorted(MODELS), "transformer"])
-def test_training_and_scoring_read_a_sequence_alike(name: str, vectors_once: Features, params: Params) -> None:
-    """Training leaves out the behaviours of other sequences, and scoring masks them. The logits are the same."""
-    plugins.load(["examples/plugins/transformer.py"], ROOT)
-    variant = {"name": name, "sequences": SEQUENCES, "activation": "relu"}
-    packer, model, table, _ = Example.of(vectors_once, params.train, variant)
-    batch = to_tensors(packer.pack(vectors_once.shard(0, "train"), np.arange(40)))
-    with torch.no_grad():
-        trained, scored = model.train()(table, batch), model.eval()(table, batch)
-    torch.testing.assert_close(trained, scored, atol=1e-5, rtol=1e-4)
-
-
-def test_dice_sees_the_behaviours_of_its_own_sequence_alone(vectors_once: Features, params: Params) -> None:
-    """In training, the unit of a sequence gets only its own rows, so its moving averages depend on these rows alone."""
-    sequences = {"liked": {"rating": (4, 5)}}
-    packer, model, table, twin = Example.of(vectors_once, params.train, {"name": "din", "sequences": sequences})
-    shard = vectors_once.shard(0, "train")
-    batch, fresh = to_tensors(packer.pack(shard, np.arange(40))), Dice(6).train()
-    seen: list[Tensor] = []
-    dice = model.units[0].activation
-    dice.load_state_dict(fresh.state_dict())
-    dice.register_forward_hook(lambda module, inputs, output: seen.append(inputs[0].detach()))
-    with torch.no_grad():
-        model.train()(table, batch)
-    ratings = [shard.behaviours.fields["rating"].values[a:b] for a, b in histories(shard, 40)]
-    assert len(seen[0]) == sum(int(np.isin(own, twin.sequences[0]["rating"]).sum()) for own in ratings)
-    torch.testing.assert_close(dice.mean, 0.05 * seen[0].mean(0))
-
-
-def histories(shard: Shard, count: int) -> list[tuple[int, int]]:
-    starts, ends = shard.impressions.history_start, shard.impressions.history_end
-    return list(zip(starts[:count].tolist(), ends[:count].tolist(), strict=True))
-
-
-@pytest.mark.parametrize(
-    ("sequences", "message"),
-    [
-        ({"a": {"watched": (1,)}}, "train.model.sequences.a.watched: .*expected one of rating$"),
-        (
-            {"a": {"rating": (9,)}},
-            "train.model.sequences.a.rating: 9 is not a value of 'rating', which has 5: 1, 2, 3, 4, 5",
-        ),
-    ],
-)
-def test_a_wrong_sequence_names_what_is_valid(sequences, message: str, vectors_once: Features) -> None:
-    """It may be a field that can't select behaviours, or a value that training never saw."""
-    with pytest.raises(InputError, match=message):
-        resolve(sequences, vectors_once)
-
-
-def test_sequences_do_not_depend_on_how_they_are_written(vectors_once: Features) -> None:
-    """Names and values in any order, as numbers or text, give the same ids in the same order as the weights."""
-    one = resolve({"b": {"rating": ("3", 1)}, "a": {"rating": (None,)}}, vectors_once)
-    other = resolve({"a": {"rating": (None,)}, "b": {"rating": (1, 3.0)}}, vectors_once)
-    assert list(one.items()) == list(other.items()) == [("a", {"rating": [0]}), ("b", {"rating": [1, 3]})]

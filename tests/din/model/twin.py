@@ -18,7 +18,6 @@ from din.model.din import DIN
 from din.model.lr import LogisticRegression
 from din.model.model import Model
 from din.model.pnn import PNN
-from din.model.sequences import Sequences
 from din.ops.dice import Dice
 from din.schema import UNKNOWN_TIME, Group
 
@@ -44,19 +43,11 @@ def field_vector(table: Tensor, offset: int, column: Column, owner: int) -> Tens
 class Twin:
     """Computes logits of single impressions by explicit loops; a field begins in the table at its offset."""
 
-    def __init__(
-        self,
-        model: Model,
-        table: Tensor,
-        features: Features,
-        offsets: dict[str, int],
-        sequences: Sequences | None = None,
-    ) -> None:
+    def __init__(self, model: Model, table: Tensor, features: Features, offsets: dict[str, int]) -> None:
         self.model = model
         self.table = table
         self.features = features
         self.offsets = offsets
-        self.sequences = list((sequences or {"all": {}}).values())
 
     def vectors(self, group: Group, columns: dict[str, Column], owner: int) -> list[Tensor]:
         return [
@@ -83,15 +74,7 @@ class Twin:
             torch.cat([v[start:] for v in past] + self.age(shard, row, place))
             for past, place in zip(history, places, strict=True)
         ]
-        interests = []
-        for number, wanted in enumerate(self.sequences):
-            own = [
-                key
-                for key, place in zip(keys, places, strict=True)
-                if all(int(shard.behaviours.fields[field].values[place]) in ids for field, ids in wanted.items())
-            ]
-            interests.append(self.interest(number, query, own, padding))
-        logit = self.head(query, interests, [v[start:] for v in profile])
+        logit = self.head(query, self.interest(query, keys, padding), [v[start:] for v in profile])
         if self.model.wide:
             return logit + linear_part(self.model.wide, item, profile, history)
         return logit + item[0][0] if self.model.item_bias else logit
@@ -109,11 +92,11 @@ class Twin:
             step = min(2 + math.floor(math.log2(minutes)), 25)
         return [self.model.ages.embedding.weight[step]]
 
-    def interest(self, number: int, query: Tensor, keys: list[Tensor], padding: int) -> Tensor:
+    def interest(self, query: Tensor, keys: list[Tensor], padding: int) -> Tensor:
         mask = torch.tensor([1.0] * len(keys) + [0.0] * padding)
         keys = keys + [torch.zeros(self.model.key_width)] * padding
         if isinstance(self.model, DIN):
-            weights = [activation_weight(self.model.units[number], query, key) for key in keys]
+            weights = [activation_weight(self.model.unit, query, key) for key in keys]
             if self.model.softmax and mask.sum():
                 powers = [real * math.e**weight for real, weight in zip(mask, weights, strict=True)]
                 weights = [power / sum(powers) for power in powers]
@@ -125,12 +108,12 @@ class Twin:
                 total = total + weight * key
         return total
 
-    def head(self, query: Tensor, interests: list[Tensor], profile: list[Tensor]) -> Tensor:
+    def head(self, query: Tensor, interest: Tensor, profile: list[Tensor]) -> Tensor:
         model = self.model
-        inputs = torch.cat([*profile, *interests, query])
+        inputs = torch.cat([*profile, interest, query])
         vectors = list(inputs.split(model.dim))
         if model.interest_product:
-            inputs = torch.cat([inputs, *(interest[: len(query)] * query for interest in interests)])
+            inputs = torch.cat([inputs, interest[: len(query)] * query])
         pairs = [torch.dot(left, right) for left, right in itertools.combinations(vectors, 2)]
         if isinstance(model, PNN):
             inputs = torch.cat([inputs, torch.stack(pairs)])

@@ -108,7 +108,7 @@ def test_interests(
     segment_T = torch.repeat_interleave(torch.tensor(of_each))
     histories: Histories = OneHistory(impressions) if shared else Packed(segment_T, impressions)
     keys = Keys(key_TK.double(), None, segment_T, None)
-    check(found, interest(unit.double(), query_BD.double(), keys, None, histories, softmax=softmax))
+    check(found, interest(unit.double(), query_BD.double(), keys, histories, softmax=softmax))
 
 
 @given(rows=st.integers(0, 5), inputs=SIZES, width=SIZES, seed=SEEDS)

@@ -8,9 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from din.features.packing import TableLayout
 from din.model.din import DIN
-from din.model.sequences import selections
 from din.ops import backend
 from din.params.reading import Params
 from din.train.fit import fit
@@ -86,7 +84,6 @@ AUTOGRAD = [
     {"activation": "relu"},
     {"ages": True},
     {"linear": "wide"},
-    {"sequences": {"liked": {"rating": (4, 5)}}},
     {"name": "base"},
 ]
 
@@ -106,11 +103,8 @@ def test_a_subclass_is_left_to_autograd(params: Params, tmp_path: Path) -> None:
         pass
 
     features = write_features(tmp_path, declared=ITEMS)
-    layout = TableLayout.of(features.fields, features.rows)
     with backend.using("native"):
-        variant, plain = (
-            model(features.fields, params.train, selections({}, features.fields, layout)) for model in (Variant, DIN)
-        )
+        variant, plain = (model(features.fields, params.train) for model in (Variant, DIN))
         assert variant.network() is None
         assert plain.network() is not None
 

@@ -30,12 +30,12 @@ class NextBehaviour(EmbeddingMLP):
 
     reads_negatives = True
 
-    def __init__(self, fields, params, selections) -> None:
-        super().__init__(fields, params, selections)
+    def __init__(self, fields, params) -> None:
+        super().__init__(fields, params)
         self.project = nn.Linear(self.key_width, self.query_width)
 
-    def pool(self, sequence, query_BD, keys, member_T1, histories):
-        return histories.mean(keys.rows(), member_T1)
+    def pool(self, query_BD, keys, histories):
+        return histories.mean(keys.rows())
 
     def margins(self, table_RW: Tensor, batch) -> Tensor:
         """Return how much more the projections favour the next items than the drawn ones."""

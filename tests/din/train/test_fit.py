@@ -34,18 +34,15 @@ def quick(params: Params) -> Train:
     return changed(params.train, epochs=2, batch_size=32, attention_hidden=(8,), hidden=(8,), threads=1, patience=9)
 
 
-SEQUENCES = {"liked": {"rating": (4, 5)}, "other": {"rating": (1, 2, 3)}}
-
-
 @both_backends
 @pytest.mark.parametrize(
     ("options", "die_after"),
     [
-        ({"dropout": 0.3, "decay": 0.5, "clip_norm": 0.1, "sequences": SEQUENCES}, 9),
+        ({"dropout": 0.3, "decay": 0.5, "clip_norm": 0.1}, 9),
         ({"optimizer": "sgd", "renew_embeddings": True, "average": 1.0}, 13),
         ({"optimizer": "rowwise_adagrad", "name": "deepfm"}, 17),  # its best epoch is the first
     ],
-    ids=["dropout, decay, sequences", "sgd, renewed, averaged", "deepfm, rowwise_adagrad"],
+    ids=["dropout, decay", "sgd, renewed, averaged", "deepfm, rowwise_adagrad"],
 )
 def test_a_resumed_run_ends_with_the_same_bits(
     backend_name: Backend, options, die_after: int, features: Features, quick: Train, tmp_path: Path, monkeypatch
@@ -120,8 +117,7 @@ def test_an_epoch_visits_each_impression_once_in_its_own_order(features: Feature
 
 
 def test_a_model_survives_the_disk(features: Features, quick: Train, tmp_path: Path) -> None:
-    """A loaded model predicts the same; saving twice gives the same bytes; sequences are loaded without vocabulary."""
-    quick = changed(quick, sequences=SEQUENCES)
+    """A loaded model predicts the same; saving twice gives the same bytes."""
     trained = fit(features, quick)[0].finish()
     for name in ("a", "b"):
         artifact.save(trained, quick, features, tmp_path / name)
