@@ -177,7 +177,6 @@ class Place:
 @pytest.fixture
 def place(workspace: Workspace, quick: Params, monkeypatch: pytest.MonkeyPatch) -> Place:
     monkeypatch.chdir(workspace.root)
-    monkeypatch.delenv("DIN_ID_TOKEN", raising=False)
     monkeypatch.setenv("GITHUB_ACTOR", "octocat")
     return Place(workspace, quick)
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Annotated, Any, Literal
 
-from pydantic import AliasChoices, BeforeValidator, Field, PositiveInt, StringConstraints
+from pydantic import AliasChoices, BeforeValidator, ConfigDict, Field, PositiveInt, StringConstraints
 
 from din.base import documents
 from din.base.errors import GateClosed, InputError, shown
@@ -63,26 +63,19 @@ class Identity:
 
     Attributes:
         name: the person or service.
-        source: where the name comes from, e.g. `ID token` or `GITHUB_ACTOR`.
-        issuer: who issued the ID token, as it claims. None without one.
-        claims: some of the token's claims.
+        source: where the name comes from, e.g. `GITHUB_ACTOR`.
     """
 
-    __pydantic_config__ = documents.STRICT
+    # Earlier records also hold the issuer and the claims of an ID token, which nothing reads.
+    __pydantic_config__ = documents.STRICT | ConfigDict(extra="ignore")
 
     name: Line
     source: Line
-    issuer: Line | None = None
-    claims: Mapping[Line, Line] = field(default_factory=dict)
 
     @property
     def in_words(self) -> str:
         """Return the name and how it is known, for tables."""
-        return (
-            f"{self.name} (unverified token of {self.issuer})"
-            if self.issuer
-            else f"{self.name} (claimed: {self.source})"
-        )
+        return f"{self.name} (claimed: {self.source})"
 
 
 def _override(value: Any) -> Any:

@@ -3,6 +3,7 @@
 Races, kills and lost answers are the simulation's; edited records and damaged bundles are in test_registry_faults.py.
 """
 
+import json
 import os
 import shutil
 import time
@@ -12,13 +13,14 @@ from pathlib import Path
 
 import pytest
 
+from din.base import documents
 from din.base.artifacts import hash_files, sha256_file
 from din.base.errors import InputError, Unavailable
 from din.bundle.contents import verify_bundle
 from din.contracts.facts import Facts
 from din.release.registry.cache import scorer_of
 from din.release.registry.objects import Objects
-from din.release.registry.records import StaleChampion
+from din.release.registry.records import Identity, StaleChampion, record_key, seal
 from din.release.registry.registry import Registry, list_models
 from din.release.registry.stored_comparisons import comparison_key
 from tests.factories import documents_of
@@ -65,6 +67,20 @@ def test_a_look_that_knows_an_earlier_champion(uri, tmp_path):
     for key in ("promotions/000012.json", *registry.objects.keys("seals", "seals/000012")):
         registry.objects.delete(key)
     assert {registry.champion(known).number for known in range(30)} == {11}
+
+
+def test_a_record_with_the_claims_of_a_token_is_still_read(local, tmp_path):
+    """It keeps the name; the issuer and the claims, which earlier records hold, are ignored."""
+    version = local.put_bundle(bundle(tmp_path / "b"))
+    local.append(version, None, by="ann", reason="x", identity=Identity(name="octocat", source="ID token"))
+    record = json.loads(local.objects.read(record_key(1)))
+    record["identity"] |= {"issuer": "https://gitlab.example.com", "claims": {"sub": "project_path:shop/ctr"}}
+    for key in (record_key(1), *local.objects.keys("seals")):
+        local.objects.delete(key)
+    local.objects.create(record_key(1), documents.dump(record))
+    seal(local.objects, 1)
+    assert local.champion().author == "ann, run by octocat (claimed: ID token)"
+    assert local.verify() == []
 
 
 def test_an_object_is_created_once(local):
