@@ -25,7 +25,7 @@ from din.base.documents import Document
 from din.base.errors import InputError
 from din.base.names import Digest
 from din.base.workspace import Workspace
-from din.contracts.facts import Judged
+from din.contracts.facts import EvaluationInputs
 from din.features.reader import Features, Shard
 from din.kinds import Column
 from din.metrics.estimates import Interval, difference
@@ -91,7 +91,7 @@ class _Dealt(Features):
         return columns | {field.name: column.take(order)}
 
 
-def remembered(workspace: Workspace, inputs: Judged, confidence: float) -> list[Importance]:
+def remembered(workspace: Workspace, inputs: EvaluationInputs, confidence: float) -> list[Importance]:
     """Return the fields of a trained model and its history, the most important first; see `importances`.
 
     Args:

@@ -34,7 +34,7 @@ def gate(workspace: Workspace, params: Params, markdown: Path | None = None) -> 
         entries: list[Expectation] = []
         try:
             report = documents.read(ValidationReport, workspace.validation(suite), f"run `dvc repro validate_{suite}`")
-            digest = Digest(hash_tree(workspace.judged(suite)))
+            digest = Digest(hash_tree(workspace.directory_of(suite)))
             why = why_closed(workspace, suite, report, digest, params)
             entries = report.expectations
         except (InputError, OSError) as error:

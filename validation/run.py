@@ -62,9 +62,9 @@ def validate(workspace: Workspace, suite: Suite, phases: Phases, params: Params)
     user_suite = Own(workspace.root / own_file) if own_file else None
     path = workspace.validation(suite)
     verdict = workspace.verdict(suite)
-    directory = workspace.judged(suite)
+    directory = workspace.directory_of(suite)
     verdict.unlink(missing_ok=True)
-    judged = hash_tree(directory)
+    digest = Digest(hash_tree(directory))
     entries: list[Expectation] = []
     tables: dict[str, pd.DataFrame] = {}
     detectors = dict(phases.detectors)
@@ -83,7 +83,7 @@ def validate(workspace: Workspace, suite: Suite, phases: Phases, params: Params)
     warnings = _failed(entries, "warning")
     report = ValidationReport(
         verdict="closed" if blocking else "open",
-        input=Digest(judged),
+        input=digest,
         params=contract.thresholds(suite, params),
         user_file=contract.digest_of_user_file(workspace, suite, params),
         judged={entry.name: entry.severity for entry in entries},

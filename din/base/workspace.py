@@ -136,7 +136,7 @@ class Workspace:
         """Return the file that exists only if a suite is open, always with the same bytes."""
         return self.validation(suite).with_suffix(".verdict")
 
-    def judged(self, suite: Suite) -> Path:
+    def directory_of(self, suite: Suite) -> Path:
         """Return the directory that a suite judges."""
         return {"raw": self.raw, "features": self.features, "predictions": self.predictions}[suite]
 

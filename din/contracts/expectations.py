@@ -82,8 +82,8 @@ def why_closed(
     again = f"run `dvc repro validate_{suite}`"
     if report.input != digest:
         return (
-            f"the report is about another {workspace.judged(suite)} ({report.input[:12]}) than this workspace holds "
-            f"({digest[:12]}); {again}"
+            f"the report is about another {workspace.directory_of(suite)} ({report.input[:12]}) than this workspace "
+            f"holds ({digest[:12]}); {again}"
         )
     now = thresholds(suite, params)
     if report.params != now:

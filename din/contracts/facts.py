@@ -53,8 +53,8 @@ class Floors(Document):
     lr: Metrics | None
 
 
-class Judged(Document):
-    """Hashes of the directories that an evaluation used."""
+class EvaluationInputs(Document):
+    """Hashes of the features and the model that a stage read."""
 
     features: Digest
     model: Digest
@@ -115,7 +115,7 @@ class Evaluation(Document):
     advance: dict[RankingMetric, Gain] | None
     blend: dict[RankingMetric, Gain] | None = None
     floors: Floors
-    inputs: Judged
+    inputs: EvaluationInputs
     oracle: Oracle | None
     slices: Slices
 

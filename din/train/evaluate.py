@@ -23,9 +23,9 @@ from din.base.workspace import Workspace
 from din.contracts.facts import (
     Bounded,
     Evaluation,
+    EvaluationInputs,
     Floors,
     Gain,
-    Judged,
     LearnedUntil,
     Oracle,
     Ranking,
@@ -84,7 +84,7 @@ def _evaluate(workspace: Workspace, params: Params, compute: Compute) -> None:
         advance=_gains(_predict(before, "test", compute, blend=False), unblended) if passed else None,
         blend=_gains(unblended, test) if judged.trained.model.blend else None,
         floors=Floors(popularity=_ranking(test, popularity), lr=lr and lr.metrics),
-        inputs=Judged(features=Digest(hash_tree(features.root)), model=Digest(hash_tree(workspace.model))),
+        inputs=EvaluationInputs(features=Digest(hash_tree(features.root)), model=Digest(hash_tree(workspace.model))),
         oracle=oracle(test, workspace.truth),
         slices=Slices(test=slice_table(test.rows, test.probabilities, features)),
     )

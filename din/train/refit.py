@@ -31,7 +31,7 @@ from din.base.artifacts import hash_tree, replace_directory, write_json
 from din.base.errors import InputError
 from din.base.names import Digest
 from din.base.workspace import Workspace
-from din.contracts.facts import Evaluation, Judged
+from din.contracts.facts import Evaluation, EvaluationInputs
 from din.features.day_rows import DayRows, days_of, in_order_of_files
 from din.features.reader import Features
 from din.model import artifact
@@ -78,7 +78,7 @@ class _Shipped:
 
 def _refit(workspace: Workspace, compute: Compute) -> None:
     opened = Features(workspace.features)
-    inputs = Judged(features=Digest(hash_tree(opened.root)), model=Digest(hash_tree(workspace.model)))
+    inputs = EvaluationInputs(features=Digest(hash_tree(opened.root)), model=Digest(hash_tree(workspace.model)))
     if documents.read(Evaluation, workspace.evaluation, "run `dvc repro evaluate`").inputs != inputs:
         raise InputError(f"{workspace.evaluation}: about another model or other features; run `dvc repro evaluate`")
     config = artifact.read_config(workspace.model)

@@ -9,7 +9,7 @@ from pydantic import NonNegativeInt, PositiveInt
 
 from din.base.documents import Document
 from din.base.names import Day, Digest, Moment
-from din.contracts.facts import Judged
+from din.contracts.facts import EvaluationInputs
 from din.contracts.machine import RanBackend
 
 
@@ -121,6 +121,6 @@ class RefitReport(Document):
     seen_until: Moment
     days: list[DayReport]
     crossfit: CrossFit | None
-    inputs: Judged
+    inputs: EvaluationInputs
     shipped: Digest
     predictions: Digest

@@ -9,7 +9,7 @@ import torch
 from din.base.errors import InputError
 from din.base.names import Digest
 from din.base.workspace import Workspace
-from din.contracts.facts import Judged
+from din.contracts.facts import EvaluationInputs
 from din.features.packing import TableLayout
 from din.features.reader import Features
 from din.model import artifact
@@ -56,7 +56,7 @@ def test_test_rows_change_nothing(place: Workspace) -> None:
 
 def test_figures_are_kept_for_the_same_inputs_only(place: Workspace) -> None:
     """The next page about the same model reads them; another model, other features or a damaged file measure again."""
-    inputs = Judged(features=Digest("a" * 64), model=Digest("b" * 64))
+    inputs = EvaluationInputs(features=Digest("a" * 64), model=Digest("b" * 64))
     measured = str(remembered(place, inputs, 0.95))  # bounds may be NaN
     model = place.model.rename(place.root / "away")
     assert str(remembered(place, inputs, 0.95)) == measured

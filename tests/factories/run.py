@@ -164,7 +164,7 @@ class Run:
         write_json(here.evaluation, evaluation)
         for suite in SUITES:
             expectations = [documents_of.expectation(always) for always in sorted(ALWAYS[suite])]
-            report = {"verdict": "open", "input": hash_tree(here.judged(suite)), "expectations": expectations}
+            report = {"verdict": "open", "input": hash_tree(here.directory_of(suite)), "expectations": expectations}
             report |= {"user_file": None, "judged": {entry["name"]: entry["severity"] for entry in expectations}}
             report["params"] = thresholds(suite, self.params)
             write_json(here.validation(suite), report)

@@ -63,7 +63,7 @@ def test_equal_inputs_give_equal_reports(workspace: Enter, monkeypatch: pytest.M
 
 def test_each_suite_can_close_the_gate(judged: Params) -> None:
     """Thresholds other than today's, data judged earlier, and a missing report each close the gate."""
-    (HERE.judged("features") / "more.txt").write_text("x")
+    (HERE.directory_of("features") / "more.txt").write_text("x")
     HERE.validation("predictions").unlink()
     with pytest.raises(GateClosed, match="closed: raw, features, predictions") as closed:
         gate(HERE, limits(judged, "validate_raw", min_rows=7))

@@ -83,7 +83,7 @@ def _register_validation(suite: Suite) -> None:
         made_from = dict(evidence.facts.inputs).get(suite, digest)  # predictions are not an input of the bundle
         reason = why_closed(case.workspace, suite, report, digest, evidence.params)
         if reason is None and made_from != digest:
-            here = f"{case.workspace.judged(suite)} ({digest[:12]})"
+            here = f"{case.workspace.directory_of(suite)} ({digest[:12]})"
             reason = f"the bundle was not made from {here}, but from {made_from[:12]}; run `dvc repro`"
         verdict: Verdict = "closed" if reason else "open"
         return Finding(verdict, verdict, "open", reason=reason)

@@ -27,7 +27,7 @@ from din.release.gates import GATES
 from din.release.gates.case import Case, show_log, show_record
 from din.release.gates.evidence import measured
 from din.release.gates.findings import Claim, Finding, finite, form, from_estimate, not_outside
-from din.release.gates.pooling import Comparison, judged
+from din.release.gates.pooling import Comparison, decide_pooled
 from din.release.registry.champions import rolled_back
 from din.release.registry.stored_comparisons import candidate_of
 
@@ -58,7 +58,7 @@ def champion_delta(case: Case, metric: Metric) -> Finding:
     stored = case.champion.comparisons
     removed = rolled_back(case.history).keys() - {case.evidence.version}
     compared = [Comparison.of(rows, metric, candidate_of(rows) not in removed) for rows in stored]
-    outcome = judged(compared, partial(margin_of, limits), 1 - limits.confidence)
+    outcome = decide_pooled(compared, partial(margin_of, limits), 1 - limits.confidence)
     finding = _finding(outcome, margin_of(limits, compared[-1].difference), limits, len(stored[-1]))
     if finding.verdict != "borderline":
         return finding

@@ -148,7 +148,7 @@ class Evidence:
     def directories(self) -> dict[str, Path]:
         """The judged directories, by name."""
         place = self.workspace
-        suites = {suite: place.judged(suite) for suite in SUITES}
+        suites = {suite: place.directory_of(suite) for suite in SUITES}
         return {**suites, "model": place.model, "shipped": place.shipped, "crossfit": place.crossfit}
 
     def hash_of(self, name: str) -> Digest:

@@ -49,7 +49,9 @@ class Comparison:
         return cls(days, delta if tells else replace(delta, value=float("nan")), is_preview(stored))
 
 
-def judged(views: Sequence[Comparison], margin_of: Callable[[Estimate], float], level: float) -> ComparisonResult:
+def decide_pooled(
+    views: Sequence[Comparison], margin_of: Callable[[Estimate], float], level: float
+) -> ComparisonResult:
     """Judge the newest comparison together with the undecided ones directly before it.
 
     Args:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from din.metrics.estimates import Estimate, difference
 from din.metrics.noninferiority import ComparisonResult
-from din.release.gates.pooling import Comparison, judged
+from din.release.gates.pooling import Comparison, decide_pooled
 
 NARROW = 1e-6
 """A margin that no comparison in these tests decides."""
@@ -33,7 +33,7 @@ def outcome(views: list[Comparison], margin: float = NARROW) -> ComparisonResult
         assert today is next(newest).difference
         return margin
 
-    return judged(views, margin_of, 0.05)
+    return decide_pooled(views, margin_of, 0.05)
 
 
 @given(st.lists(st.tuples(st.integers(0, 6), st.integers(1, 3)), min_size=1, max_size=6))
@@ -76,5 +76,5 @@ def test_a_thin_day_keeps_the_evidence_of_the_days_before(thin: dict[str, Any], 
     """With fewer than 20 users it is undecided, and without a click closed. The next day still adds to the first."""
     views = [drawn(0, 1, 0), drawn(1, 1, 1, **thin), drawn(2, 1, 2)]
     assert outcome(views[:2]).verdict == verdict
-    later = judged(views, lambda today: NARROW, 0.05)
+    later = decide_pooled(views, lambda today: NARROW, 0.05)
     assert (later.verdict, later.users) == ("borderline", users)
