@@ -129,8 +129,7 @@ class Worker:
 
     def undoes_harm(self) -> bool:
         """Return whether the run's gate found that the champion's last step harmed, and `din promote` may undo it."""
-        report = self.judgement()
-        return "harm" in report and report["about"]["params"]["promote"]["on_harm"] == "rollback"
+        return self.judgement().harm_to_undo is not None
 
     def close(self) -> None:
         """Keep dvc.lock and params.yaml in the run's record."""
@@ -200,14 +199,14 @@ class Worker:
         for name, content in files.items():
             self.objects.put(self.key(name), content.encode() if isinstance(content, str) else content)
 
-    def judgement(self) -> dict[str, Any]:
+    def judgement(self) -> GateReport:
         """Return the report of the run's gate, and copy it here, whichever worker wrote it."""
         path = self.workspace.gate
         name = self.workspace.relative(path)
         if not self.objects.exists(self.key(name)):
             raise InputError(f"{name} is needed and not in the record of run {self.asked.run_id}; run its stage first")
         write_bytes(path, self.objects.read(self.key(name)))
-        return json.loads(path.read_bytes())
+        return documents.read(GateReport, path)
 
     def inputs(self, name: str) -> list[str]:
         """Return the outs of other stages that a stage reads."""
