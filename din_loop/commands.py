@@ -109,10 +109,20 @@ def serve(
 
         at, name = place(registry, model)
         load_kinds(plugin)
-        files = tuple(map(str, files_of(KINDS[kind].module for kind in KINDS)))
-        limits = Limits(max_candidates, max_history, max_request_mb)
         settings = Settings(
-            at, name, refresh, threads, queue, timeout, slow_ms / 1e3, limits, log, log_share, log_key, shadow, files
+            registry=at,
+            model=name,
+            refresh=refresh,
+            threads=threads,
+            queue=queue,
+            timeout=timeout,
+            slow=slow_ms / 1e3,
+            limits=Limits(max_candidates, max_history, max_request_mb),
+            log=log,
+            log_share=log_share,
+            log_key=log_key,
+            shadow=shadow,
+            plugins=tuple(map(str, files_of(KINDS[kind].module for kind in KINDS))),
         )
         serve(settings, host, port, processes)
 

@@ -10,7 +10,7 @@ from din.bundle.limits import DEFAULT_LIMITS, Limits
 _VARIABLE = "DIN_SERVE"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Settings:
     """The options of `din serve`, which its help explains, for one of its processes. Times are in seconds."""
 

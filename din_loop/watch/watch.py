@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
@@ -69,7 +69,7 @@ class Watched:
             raise self.problems[0]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class _Judged:
     """Figures about one day.
 
@@ -84,9 +84,9 @@ class _Judged:
 
     day: date
     answered: date
-    daily: list[Check]
-    slow: list[Check]
-    bounded: list[Check]
+    daily: list[Check] = field(default_factory=list)
+    slow: list[Check] = field(default_factory=list)
+    bounded: list[Check] = field(default_factory=list)
     version: Version | None
     is_new: bool = False
 
@@ -144,7 +144,12 @@ def watch(
             sent.bounded.append(Check(WAIT, wait, high=clicks.window_hours / 24 + _LATE_DAYS))
     promoted = registry.record(champion.version)  # the first time: a rollback makes no bundle younger
     age = end.replace(tzinfo=UTC) - datetime.fromisoformat(promoted.at)
-    champions = _Judged(sent.day, sent.answered, [], [], [Check(AGE, age / DAY, high=max_age / DAY)], champion.version)
+    champions = _Judged(
+        day=sent.day,
+        answered=sent.answered,
+        bounded=[Check(AGE, age / DAY, high=max_age / DAY)],
+        version=champion.version,
+    )
     parts.append(champions)
     checks = [check for part in parts for check in part.checks]
     alarms = _raised(parts, before, end)
@@ -240,7 +245,15 @@ def _sent(
     daily = [judge(name, figure) for name, figure in figures.items()]
     versions = [traffic.version_of([day]) for day in days]
     slow = [within_bundle(PREDICTION, figures[PREDICTION], versions)]
-    return _Judged(days[-1].day, answered, daily, slow, [mixed], version, is_new)
+    return _Judged(
+        day=days[-1].day,
+        answered=answered,
+        daily=daily,
+        slow=slow,
+        bounded=[mixed],
+        version=version,
+        is_new=is_new,
+    )
 
 
 def _clicked(
@@ -256,7 +269,8 @@ def _clicked(
     is_new = not any(day.version == version for day in days[:-_NEW_DAYS])
     daily = [judge(name, figure) for name, figure in figures.items()] + slices.checks(days, alarms)
     slow = [over_weeks(name, figures[name]) for name in LEAST_CHANGE if name in figures]
-    return _Judged(days[-1].day, days[-1].day, daily, slow, bounded, version, is_new)
+    day = days[-1].day
+    return _Judged(day=day, answered=day, daily=daily, slow=slow, bounded=bounded, version=version, is_new=is_new)
 
 
 def _raised(parts: Sequence[_Judged], before: Sequence[tuple[date, str]], end: datetime) -> list[Alarm]:

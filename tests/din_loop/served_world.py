@@ -53,7 +53,9 @@ class World:
         return version
 
     def deploy(self, **settings) -> Deployment:
-        return Deployment(Settings(self.registry.uri, self.registry.model_name, limits=LIMITS, **settings))
+        return Deployment(
+            Settings(registry=self.registry.uri, model=self.registry.model_name, limits=LIMITS, **settings)
+        )
 
 
 def copied(source: Path, target: Path) -> Path:

@@ -67,7 +67,7 @@ def test_only_the_newest_behaviours_count(scorer: Scorer) -> None:
 
 def test_the_example_and_the_schema_have_times(scorer: Scorer) -> None:
     """The example can be scored, and the schema refuses what the scorer refuses."""
-    post = description(scorer, Settings("", ""))["paths"]["/v1/score"]["post"]
+    post = description(scorer, Settings(registry="", model=""))["paths"]["/v1/score"]["post"]
     described = post["requestBody"]["content"]["application/json"]
     assert np.isfinite(scorer.score(described["example"])).all()
     bare = described["example"] | {"history": ["i1"]}
