@@ -110,7 +110,7 @@ class Worker:
             raise InputError(f"stage {', '.join(sorted(unknown))!r} is not in dvc.yaml; expected one of: {listed}")
         if names is None:
             self.forks = Forks(self.workspace.root)
-        self.take_locks()
+        self.add_known_entries()
         outcome = TaskOutcome("", 0, None, "")
         for stage in names or self.stages:
             outcome = self._stage(stage)
@@ -121,7 +121,7 @@ class Worker:
 
     def promote(self, reason: str, override: bool = False) -> TaskOutcome:
         """Make the run's bundle the champion by `din promote`, which hashes everything again."""
-        self.take_locks()
+        self.add_known_entries()
         reports = {out for stage in self.stages.values() for out in stage.outs if out.endswith(".json")}
         self.pull(sorted(reports.union(self.inputs("gate"))))
         self.judgement()
@@ -133,23 +133,23 @@ class Worker:
 
     def close(self) -> None:
         """Keep dvc.lock and params.yaml in the run's record."""
-        self.take_locks()
+        self.add_known_entries()
         self.keep({path.name: path for path in (self.workspace.lock, self.workspace.params)})
 
     def _stage(self, stage: str) -> TaskOutcome:
         """Run a stage; push its outs, and keep its entry of dvc.lock for equal runs, here and on other workers."""
         self.pull(self.inputs(stage))
-        if stage in self.locked():  # DVC finds it done, or runs it again if its outs are lost
+        if stage in self.lock_entries():  # DVC finds it done, or runs it again if its outs are lost
             self.outs.pull([stage], needed=False)
         elif stage == FETCH:
             self.pull_start()
         with self._fetching if stage == FETCH else nullcontext():
             outcome = self.run(stage, lambda: self.outs.reproduce(stage))
         if outcome.exit_code == 0:
-            entry = _lock({stage: self.locked()[stage]})
+            entry = _dvc_lock({stage: self.lock_entries()[stage]})
             self.outs.push(stage)
-            for place in self.entries:
-                self.objects.put(f"{place}/{stage}.yaml", entry)
+            for folder in self.entry_folders:
+                self.objects.put(f"{folder}/{stage}.yaml", entry)
             if stage == FETCH:  # for this worker's next run
                 write_bytes(self._start, entry)
         return outcome
@@ -190,8 +190,8 @@ class Worker:
         return f"{run_key(self.asked.run_id)}/{name}"
 
     @property
-    def entries(self) -> tuple[str, str]:
-        """The keys of dvc.lock's entries: of equal runs, and of this run, which `gc` keeps with the run's record."""
+    def entry_folders(self) -> tuple[str, str]:
+        """The folders of dvc.lock's entries: of equal runs, and of this run, which `gc` keeps with the run's record."""
         return run_key(self.asked.lock_key, "stages"), self.key("stages")
 
     def keep(self, files: Mapping[str, str | Path]) -> None:
@@ -214,21 +214,21 @@ class Worker:
         outs = [out for other in stage.upstream for out in self.stages[other].outs]
         return [out for out in outs if any(overlap(dep, out) for dep in stage.deps)]
 
-    def locked(self) -> dict[str, Any]:
+    def lock_entries(self) -> dict[str, Any]:
         """Return the entries of dvc.lock by stage."""
         return _entries(self.workspace.lock)
 
-    def take_locks(self) -> None:
+    def add_known_entries(self) -> None:
         """Add the entries of equal runs, and of this one, to dvc.lock."""
-        ended = self.locked()
-        for place in self.entries:
-            for key in sorted(self.objects.keys(place)):
+        ended = self.lock_entries()
+        for folder in self.entry_folders:
+            for key in sorted(self.objects.keys(folder)):
                 ended |= plain(self.objects.read(key).decode(), self.objects.at(key))["stages"]
-        write_bytes(self.workspace.lock, _lock(ended))
+        write_bytes(self.workspace.lock, _dvc_lock(ended))
 
     def pull(self, wanted: Sequence[str]) -> None:
         """Pull outs of ended stages as dvc.lock records them; one that is here, but altered, is replaced."""
-        ended = self.locked()
+        ended = self.lock_entries()
         for name, stage in self.stages.items():
             if name not in ended and (missing := {*wanted} & {*stage.outs}):
                 raise InputError(f"{', '.join(sorted(missing))} is needed and comes from stage {name}; run that first")
@@ -240,13 +240,13 @@ class Worker:
 
         The entry of that run is removed from dvc.lock again, since the stage has not run here.
         """
-        ended = self.locked()
+        ended = self.lock_entries()
         if entry := _entries(self._start):
-            write_bytes(self.workspace.lock, _lock({**ended, **entry}))
+            write_bytes(self.workspace.lock, _dvc_lock({**ended, **entry}))
             try:
                 self.outs.pull([FETCH], needed=False)
             finally:
-                write_bytes(self.workspace.lock, _lock(ended))
+                write_bytes(self.workspace.lock, _dvc_lock(ended))
 
     @property
     def _start(self) -> Path:
@@ -287,7 +287,7 @@ def _entries(lock: Path) -> dict[str, Any]:
     return plain(read_text(lock, documents.REPRO), lock)["stages"] if lock.exists() else {}
 
 
-def _lock(entries: Mapping[str, Any]) -> bytes:
+def _dvc_lock(entries: Mapping[str, Any]) -> bytes:
     """Return the text of a dvc.lock."""
     text = io.BytesIO()
     YAML(typ="safe").dump({"schema": "2.0", "stages": dict(entries)}, text)
