@@ -68,10 +68,10 @@ class ServedSource(Source):
         join = Join(store, params)
         tables = self._files()
         paths = [file.path for file in tables["log"]]
-        join.requests(paths)
-        join.clicks(tables["clicks"], self._table(params.table).dialect("clicks"))
-        join.attribute()
-        last_complete = join.last_day(self.until)
+        join.read_requests(paths)
+        join.read_clicks(tables["clicks"], self._table(params.table).dialect("clicks"))
+        join.attribute_clicks()
+        last_complete = join.last_complete_day(self.until)
         last_day = self.until or last_complete
         events = join.events(last_day)
         keep = tuple(name for name in events.names if name not in EVENT_COLUMNS)

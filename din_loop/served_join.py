@@ -41,7 +41,11 @@ _BEHAVIOURS = pa.schema(
 
 
 class Join:
-    """The tables of the join, in the engine of a store: `asked`, `impressions`, `clicks` and `clicked`."""
+    """The tables of the join, in the engine of a store: `asked`, `impressions`, `clicks` and `clicked`.
+
+    Call in this order: `read_requests`, `read_clicks`, `attribute_clicks`, `last_complete_day`; then `events` and
+    `histories` return rows.
+    """
 
     def __init__(self, store: Store, params: Served) -> None:
         self._store = store
@@ -52,7 +56,7 @@ class Join:
         self._name = ""
         self._hashed = False
 
-    def requests(self, paths: Sequence[str]) -> None:
+    def read_requests(self, paths: Sequence[str]) -> None:
         """Read the log of the server: `asked` has a row for each request, `impressions` one for each candidate."""
         logged = quoted(str(self._store.file("logged")))
         self._con.register("log", pa.RecordBatchReader.from_batches(served_log.SCHEMA, _batches(paths)))
@@ -96,7 +100,7 @@ class Join:
         if nobody := self._count("asked WHERE user_id IS NULL"):
             note(f"{nobody:,} requests without a user_id are left out")
 
-    def clicks(self, parts: Sequence[files.File], dialect: Dialect) -> None:
+    def read_clicks(self, parts: Sequence[files.File], dialect: Dialect) -> None:
         """Read the table of clicks, and check that each time can be read."""
         rows = readers.read(parts, self._chosen, dialect, self._store, "clicks")
         self._name = rows.name
@@ -149,7 +153,7 @@ class Join:
             raise InputError(f"fetch.options.feedback: {file} has no column {missing[0]!r}, only {listed(names)}")
         return list(dict.fromkeys([*key_columns.values(), *self._params.feedback]))
 
-    def attribute(self) -> None:
+    def attribute_clicks(self) -> None:
         """Find the impression of each click: `clicked` has a row for each impression, with its first click."""
         numbers = range(len(self._params.feedback))
         feedback, order = ("".join(f", {table}f{number}" for number in numbers) for table in ("c.", ""))
@@ -187,7 +191,7 @@ class Join:
             if half < -_EARLY:
                 note(f"half of the clicks are {_span(-half)} or more before their answers: compare the clocks")
 
-    def last_day(self, until: date | None) -> date:
+    def last_complete_day(self, until: date | None) -> date:
         """Return the last complete day: its window had passed at the newest answer with a click.
 
         Without clicks, the newest answer decides. The times of clicks don't, because a client's clock may be wrong. But
