@@ -4,8 +4,8 @@ Every day another candidate is compared with the same champion, and each loses t
 of `gate.margin`. `judge` is the gate's own test; only the rows that it is given differ:
 
     pooled    today's, with those of the earlier undecided days, as the gate does
-    spending  today's alone, at the same levels, which shrink with each look
-    fresh     today's alone, at the level of a first look each day
+    spending  today's alone, at the same levels, which shrink with each comparison
+    fresh     today's alone, at the level of a first comparison each day
 
 The noise of a day is the standard error of the difference, in margins. A log of few users has 0.5 and more.
 """

@@ -55,7 +55,7 @@ class Power(Document):
     """The statistical power of a comparison.
 
     Attributes:
-        look: the number of the comparison with this champion, from 1.
+        look: the number of the comparison with this champion, from 1. Stored reports have it under this name.
         users: the number of users that the verdict rests on.
         excludes: the smallest loss that such a comparison excludes in four of five cases.
         users_needed: the number of users that would decide an undecided comparison. None if there are as many already.

@@ -5,17 +5,19 @@
                   difference itself is undefined
     borderline    undecided: neither is certain, or too few users give bounds
 
-**Looks.** Each look at the data spends a part of the permitted error α. Look k spends α / (k(k + 1)). These parts add
-up to α however many looks follow. By the union bound this holds for any dependence between looks: more days, another
-seed on the same day, other parameters. Half of α goes to the first look, and most candidates need no other.
+**Repetition.** Each comparison with a champion spends a part of the permitted error α. Comparison k spends
+α / (k(k + 1)). These parts add up to α however many comparisons follow. By the union bound this holds for any
+dependence between them: more days, another seed on the same day, other parameters. Half of α goes to the first
+comparison, and most candidates need no other.
 
 **Pooled days.** Each day judges another candidate, so the mean over days describes the pipeline, not today's candidate.
 Today's rows alone must therefore rule out a loss of two margins. Without this rule a run of good days would let one bad
-candidate through. The first look at a day may err with probability α, and its nth retry, with another seed or other
-parameters, with α / (n(n + 1)). All candidates of a day together err with at most 2α, however often it is retried.
+candidate through. The first comparison on a day may err with probability α, and its nth retry, with another seed or
+other parameters, with α / (n(n + 1)). All candidates of a day together err with at most 2α, however often it is
+retried.
 
-**Power.** With probability `POWER`, a look at an equal candidate excludes a loss of (t_α + t_power) · SE. With enough
-users, this loss is no larger than the margin, and the look opens the gate.
+**Power.** With probability `POWER`, a comparison of an equal candidate excludes a loss of (t_α + t_power) · SE. With
+enough users, this loss is no larger than the margin, and the comparison opens the gate.
 """
 
 import math
@@ -26,24 +28,24 @@ from din.contracts.verdicts import Verdict
 from din.metrics.estimates import Estimate, Interval, mean
 
 POWER = 0.8
-"""The probability with which an equal candidate should open the gate on its first look."""
+"""The probability with which an equal candidate should open the gate on its first comparison."""
 WORST = 2
 """The loss, in margins, that today's rows alone must rule out."""
 
 
 @dataclass(frozen=True)
 class ComparisonResult:
-    """The outcome of one look.
+    """The outcome of one comparison.
 
     Attributes:
-        number: the number of this look at the champion, from 1.
+        number: the number of this comparison with the champion, from 1.
         verdict: open, closed, or borderline for undecided.
-        interval: candidate − champion over the pooled days; each bound holds at this look's level.
+        interval: candidate − champion over the pooled days; each bound holds at this comparison's level.
         today: candidate − champion on today's rows alone; each bound holds at the level that it is judged at.
         users: the number of pooled users.
-        excludes: the smallest loss that a look like this one excludes with power `POWER`.
-        users_needed: the number of users that would exclude the margin with this power. None if the look is decided, or
-            has as many users already.
+        excludes: the smallest loss that a comparison like this one excludes with power `POWER`.
+        users_needed: the number of users that would exclude the margin with this power. None if the comparison
+            is decided, or has as many users already.
     """
 
     number: int
@@ -55,9 +57,9 @@ class ComparisonResult:
     users_needed: int | None
 
 
-def level_of(look: int, level: float) -> float:
-    """Return the error that look number `look` (from 1) may spend of `level`."""
-    return level / (look * (look + 1))
+def level_of(number: int, level: float) -> float:
+    """Return the error that a comparison may spend of `level`, given its number, from 1."""
+    return level / (number * (number + 1))
 
 
 def resolves(estimate: Estimate, level: float, power: float = POWER) -> float:
@@ -71,9 +73,9 @@ def judge(days: Sequence[Estimate], margin: float, number: int, level: float, re
     Args:
         days: candidate − champion of each undecided day and of today, which is the last.
         margin: the permitted loss, above 0.
-        number: the number of this look at the champion, from 1.
-        level: the permitted error of all looks together, one-sided, e.g. 0.05.
-        retries: the number of earlier looks at today's rows.
+        number: the number of this comparison with the champion, from 1.
+        level: the permitted error of all comparisons together, one-sided, e.g. 0.05.
+        retries: the number of earlier comparisons on today's rows.
     """
     pooled = mean(days)
     spent = level_of(number, level)

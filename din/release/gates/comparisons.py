@@ -34,7 +34,7 @@ from din.release.registry.stored_comparisons import candidate_of
 MIN_MARGIN = 0.002
 """The smallest margin under `auto`. A smaller loss does not justify keeping an older model."""
 _EQUAL = 0.9
-"""The probability that an equal candidate passes at the first look under `margin: auto`.
+"""The probability that an equal candidate passes at the first comparison under `margin: auto`.
 
 A higher one buys fewer refusals with a wider margin, so more loss is permitted; ADR 15 has the figures.
 """
@@ -144,7 +144,7 @@ def _finding(outcome: ComparisonResult, margin: float, limits: Limits, rows: int
 
 
 def margin_of(limits: Limits, today: Estimate) -> float:
-    """Return the permitted loss: `gate.margin`, or with `auto` the loss that today's rows can exclude at a first look.
+    """Return the permitted loss: `gate.margin`, or with `auto` what today's rows can exclude at a first comparison.
 
     With `auto`, an equal candidate passes with probability `_EQUAL`, unless that takes a margin above `max_margin`.
 
@@ -170,7 +170,7 @@ def tell(outcome: ComparisonResult, margin: float, max_margin: float) -> str:
         return text
     if outcome.verdict == "closed":
         return text if pooled.shows == "beyond" else f"{text}; but on today's rows alone it is {today}"
-    text = f"undecided at look {outcome.number}: {text}"
+    text = f"undecided at comparison {outcome.number}: {text}"
     if pooled.shows == "within":
         return f"{text}; but on today's rows alone it is {Claim(outcome.today, -WORST * margin)}"
     digits = form((outcome.excludes,), (margin,))

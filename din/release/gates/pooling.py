@@ -50,38 +50,38 @@ class Comparison:
 
 
 def decide_pooled(
-    views: Sequence[Comparison], margin_of: Callable[[Estimate], float], level: float
+    comparisons: Sequence[Comparison], margin_of: Callable[[Estimate], float], level: float
 ) -> ComparisonResult:
     """Judge the newest comparison together with the undecided ones directly before it.
 
     Args:
-        views: all comparisons with the champion, oldest first.
+        comparisons: all comparisons with the champion, oldest first.
         margin_of: returns the margin, given the newest difference of the pool.
         level: the permitted probability of error of all comparisons together.
     """
 
     def outcome(first: int, number: int) -> ComparisonResult:
-        newest = views[number - 1]
-        before = [view for view in views[: number - 1] if not view.preview or view.days & newest.days]
-        retries = sum(view.preview or view.days == newest.days for view in before)
-        pool = _pool([*(view for view in views[first : number - 1] if not view.preview), newest])
+        newest = comparisons[number - 1]
+        before = [one for one in comparisons[: number - 1] if not one.preview or one.days & newest.days]
+        retries = sum(one.preview or one.days == newest.days for one in before)
+        pool = _pool([*(one for one in comparisons[first : number - 1] if not one.preview), newest])
         return judge(pool, margin_of(pool[-1]), len(before) + 1, level, retries)
 
     first = 0
-    for number, view in enumerate(views[:-1], 1):
-        counts = not view.preview and np.isfinite(view.difference.value)
+    for number, comparison in enumerate(comparisons[:-1], 1):
+        counts = not comparison.preview and np.isfinite(comparison.difference.value)
         if counts and outcome(first, number).verdict != "borderline":
             first = number
-    return outcome(first, len(views))
+    return outcome(first, len(comparisons))
 
 
-def _pool(views: Sequence[Comparison]) -> list[Estimate]:
+def _pool(comparisons: Sequence[Comparison]) -> list[Estimate]:
     """Return the differences to pool, oldest first: today's, and earlier ones whose days no newer one contains."""
-    *earlier, today = views
+    *earlier, today = comparisons
     pool = [today.difference]
     days = set(today.days)
-    for view in reversed(earlier):
-        if np.isfinite(view.difference.value) and days.isdisjoint(view.days):
-            pool.append(view.difference)
-            days |= view.days
+    for comparison in reversed(earlier):
+        if np.isfinite(comparison.difference.value) and days.isdisjoint(comparison.days):
+            pool.append(comparison.difference)
+            days |= comparison.days
     return pool[::-1]

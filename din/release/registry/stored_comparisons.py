@@ -4,6 +4,7 @@
 
     <registry>/<model>/looks/<champion's version>/000003.parquet     the rows of the third comparison with it
 
+A look is a comparison: the folder keeps the name that registries have.
 A candidate is compared once, even if two processes judge it at the same time. Judging it again reads the stored rows,
 so this spends no error and can't draw other rows.
 

@@ -1,4 +1,4 @@
-"""The sequential test: error rates over many looks on simulated differences, power, and how many users it asks for."""
+"""The sequential test: error rates over many simulated comparisons, power, and how many users it asks for."""
 
 import math
 from dataclasses import replace
@@ -32,14 +32,14 @@ def sampled(rate, trials):
 
 
 def test_the_spent_levels_add_up_to_the_level():
-    """However many looks follow, they never spend more than was permitted."""
-    spent = np.cumsum([level_of(look, LEVEL) for look in range(1, 10_001)])
+    """However many comparisons follow, they never spend more than was permitted."""
+    spent = np.cumsum([level_of(number, LEVEL) for number in range(1, 10_001)])
     assert np.all(spent < LEVEL)
     assert spent[-1] == pytest.approx(LEVEL, rel=1e-3)
 
 
-def test_a_first_look_errs_as_often_as_it_says(rng):
-    """A candidate that loses exactly the margin opens as often as the first look's level says, and closes as often."""
+def test_a_first_comparison_errs_as_often_as_it_says(rng):
+    """A candidate that loses exactly the margin opens, and closes, as often as the first comparison's level says."""
     trials = 4000
     verdicts = [judge([drawn(rng, -1.0, 0.5)], 1.0, 1, LEVEL).verdict for _ in range(trials)]
     level = level_of(1, LEVEL)
@@ -47,13 +47,13 @@ def test_a_first_look_errs_as_often_as_it_says(rng):
     assert max(errors) <= sampled(level, trials)
 
 
-def test_at_the_margin_many_looks_rarely_decide(rng):
+def test_at_the_margin_many_comparisons_rarely_decide(rng):
     """Daily candidates that lose exactly the margin open within the level, and close by pool or day within it each."""
     plans = 300
     decided = []
     for _ in range(plans):
         days = [drawn(rng, -1.0, 0.5, users=60) for _ in range(15)]
-        verdicts = (judge(days[:look], 1.0, look, LEVEL).verdict for look in range(1, len(days) + 1))
+        verdicts = (judge(days[:number], 1.0, number, LEVEL).verdict for number in range(1, len(days) + 1))
         decided.append(next((verdict for verdict in verdicts if verdict != "borderline"), None))
     permitted = {"open": LEVEL, "closed": 2 * LEVEL}
     held = [decided.count(wrong) / plans <= rate + sampled(rate, plans) for wrong, rate in permitted.items()]
@@ -61,7 +61,7 @@ def test_at_the_margin_many_looks_rarely_decide(rng):
 
 
 def test_an_equal_candidate_opens_with_the_stated_power(rng):
-    """If the margin is what one look resolves, four of five equal candidates open at the first look."""
+    """If the margin is what one comparison resolves, four of five equal candidates open at the first one."""
     error = 0.001
     trials = 2000
     margin = resolves(drawn(rng, 0.0, error), level_of(1, LEVEL))
@@ -81,9 +81,9 @@ def test_good_days_do_not_let_a_bad_candidate_through(rng):
     """The mean of many good days is good, but today's rows alone must rule out a loss of two margins."""
     good = [exactly(rng, 0.0, 0.7) for _ in range(20)]
     bad = exactly(rng, -1.2, 0.7)
-    look = judge([*good, bad], 1.0, 21, LEVEL)
-    assert look.interval.lower > -1
-    assert look.verdict == "borderline"
+    outcome = judge([*good, bad], 1.0, 21, LEVEL)
+    assert outcome.interval.lower > -1
+    assert outcome.verdict == "borderline"
 
 
 def test_retries_of_a_day_do_not_let_a_bad_candidate_through(rng):
@@ -93,8 +93,8 @@ def test_retries_of_a_day_do_not_let_a_bad_candidate_through(rng):
     opened = 0
     for _ in range(days):
         bad = [drawn(rng, -2.0, 0.5, users=60) for _ in range(20)]
-        looks = (judge([*good, one], 1.0, 4 + n, LEVEL, n) for n, one in enumerate(bad))
-        opened += any(look.verdict == "open" for look in looks)
+        outcomes = (judge([*good, one], 1.0, 4 + n, LEVEL, n) for n, one in enumerate(bad))
+        opened += any(outcome.verdict == "open" for outcome in outcomes)
     assert 0 < opened / days <= 2 * LEVEL + sampled(2 * LEVEL, days)
 
 
@@ -106,11 +106,11 @@ def test_a_certain_loss_of_today_closes(rng):
 
 
 def test_the_users_it_asks_for_decide(rng):
-    """With as many users as it asks for, the smallest loss that the look excludes is the margin."""
-    look = judge([drawn(rng, 0.0, 0.002)], 0.001, 1, LEVEL)
-    assert look.verdict == "borderline"
-    assert look.users_needed is not None
-    more = drawn(rng, 0.0, 0.002 * math.sqrt(USERS / look.users_needed), users=look.users_needed)
+    """With as many users as it asks for, the smallest loss that the comparison excludes is the margin."""
+    outcome = judge([drawn(rng, 0.0, 0.002)], 0.001, 1, LEVEL)
+    assert outcome.verdict == "borderline"
+    assert outcome.users_needed is not None
+    more = drawn(rng, 0.0, 0.002 * math.sqrt(USERS / outcome.users_needed), users=outcome.users_needed)
     assert judge([more], 0.001, 1, LEVEL).excludes == pytest.approx(0.001, rel=0.01)
 
 

@@ -335,8 +335,8 @@ def test_a_bound_verdict_promotes_without_being_judged_again(judged: Run, extend
 
 
 def _look(here: Workspace) -> Path:
-    (look,) = (here.root / "registry").rglob("looks/*/*.parquet")
-    return look
+    (comparison,) = (here.root / "registry").rglob("looks/*/*.parquet")
+    return comparison
 
 
 def _add_package(here: Workspace) -> None:

@@ -1,4 +1,4 @@
-"""The comparison with the champion over several days: looks are stored, spent, pooled and reused."""
+"""The comparison with the champion over several days: comparisons are stored, spent, pooled and reused."""
 
 from dataclasses import replace
 from datetime import date
@@ -39,7 +39,7 @@ def narrow(quick: Params) -> Params:
     return set_gate(quick, margin=0.005, metrics=("auc",))
 
 
-def looks(registry: Registry) -> int:
+def stored(registry: Registry) -> int:
     champion = registry.champion()
     assert champion is not None
     return len(stored_comparisons.read(registry, champion.version))
@@ -58,12 +58,12 @@ def test_undecided_days_add_up_to_a_decision(workspace: Workspace, run, narrow, 
         found.append(find(judge(workspace, narrow), "champion_delta_auc"))
     assert first["verdict"] == "borderline" and found[-1]["verdict"] == "open"
     assert [one["power"]["look"] for one in found] == list(range(1, len(found) + 1))
-    assert looks(registry) == len(found)
+    assert stored(registry) == len(found)
     assert found[-1]["power"]["excludes"] < first["power"]["excludes"]
     power = first["power"]
     assert power["users"] == 120 and power["users_needed"] > 120
     needed = f"0.0050 with about {power['users_needed']:,}"
-    for part in ("undecided at look 1", f"rules out {power['excludes']:.4f} with these users", needed):
+    for part in ("undecided at comparison 1", f"rules out {power['excludes']:.4f} with these users", needed):
         assert part in first["reason"]
 
 
@@ -80,7 +80,7 @@ def test_a_preview_spends_nothing_but_its_day(
     crown(registry, run)
     next_day(run, 0, noise=0.25)
     assert [previewed()["power"]["look"] for _ in range(2)] == [1, 1]
-    assert looks(registry) == 1
+    assert stored(registry) == 1
     with pytest.raises(GateClosed, match="is a preview; judge the candidate without DIN_PREVIEW"):
         promote(workspace, narrow, "test", "try", score=score)
     run.become(0.26)
@@ -105,14 +105,14 @@ def test_a_preview_says_so(
     assert ("may replace the champion" in printed) == (not is_preview)
 
 
-def test_only_another_candidate_spends_a_look(workspace: Workspace, run, narrow, registry):
-    """A candidate is looked at once, by the same rows; another one of the day widens bounds and adds no rows."""
+def test_only_another_candidate_spends_a_comparison(workspace: Workspace, run, narrow, registry):
+    """A candidate is compared once, by the same rows; another one of the day widens bounds and adds no rows."""
     crown(registry, run)
     next_day(run, 0, noise=0.25)
     once = find(judge(workspace, narrow), "champion_delta_auc")
     first = workspace.gate.read_bytes()
     judge(workspace, narrow)
-    assert workspace.gate.read_bytes() == first and looks(registry) == 1
+    assert workspace.gate.read_bytes() == first and stored(registry) == 1
     run.become(0.26)
     again = find(judge(workspace, narrow), "champion_delta_auc")
     assert (again["power"]["look"], again["power"]["users"]) == (2, once["power"]["users"])
@@ -120,8 +120,8 @@ def test_only_another_candidate_spends_a_look(workspace: Workspace, run, narrow,
     assert width[1] > width[0]
 
 
-def test_promote_takes_no_look(workspace: Workspace, run, quick, registry):
-    """Judging again, `promote` reads the stored look; if somebody removed it, nothing is promoted or written."""
+def test_promote_makes_no_comparison(workspace: Workspace, run, quick, registry):
+    """Judging again, `promote` reads the stored comparison; if somebody removed it, nothing is promoted or written."""
     version = crown(registry, run)
     next_day(run, 0, noise=0.1)
     judge(workspace, quick)
@@ -234,8 +234,8 @@ def test_a_further_metric_closes_on_proven_harm_alone(first: str, workspace: Wor
     assert all(find(report, f"champion_delta_{metric}")["verdict"] == "closed" for metric in (first, further))
 
 
-def test_the_look_of_a_removed_candidate_counts_and_tells_nothing(workspace: Workspace, run, narrow, registry) -> None:
-    """It was promoted, did harm and was rolled back. The next candidate of the old champion spends a second look."""
+def test_the_comparison_of_a_removed_candidate_tells_nothing(workspace: Workspace, run, narrow, registry) -> None:
+    """It was promoted, did harm and was rolled back. The old champion's next candidate spends a second comparison."""
     crown(registry, run)
     next_day(run, 0, noise=0.201)
     first = find(judge(workspace, narrow), "champion_delta_auc")
@@ -246,7 +246,7 @@ def test_the_look_of_a_removed_candidate_counts_and_tells_nothing(workspace: Wor
     second = find(judge(workspace, narrow), "champion_delta_auc")
     widths = [high - low for low, high in (first["interval"], second["interval"])]
     assert second["power"]["look"] == 2
-    assert widths[1] > widths[0]  # two pooled days would be narrower, although a second look is wider
+    assert widths[1] > widths[0]  # two pooled days would be narrower, although a second comparison is wider
 
 
 def test_a_registry_that_is_away_is_not_new(workspace: Workspace, run, narrow, registry) -> None:
