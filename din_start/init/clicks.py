@@ -57,12 +57,12 @@ def of_clicks(label: Choice, is_given: bool, keys: Events, in_two_rows: float) -
             f"\n{in_two_rows:.0%} of the clicks have a row without a click of the same user, item and day: if an "
             "impression and its click are two rows, make them one"
         )
-    sets = {"fetch.table.label": Choice(label.value, why)}
+    parameters = {"fetch.table.label": Choice(label.value, why)}
     others = (rows - clicks) / clicks
     if rows >= _FEW and others >= _RARE:
         why = f"{others:.0f} rows without a click to each click; {_ENOUGH} of them train as well, and sooner"
-        sets["featurize.keep_negatives"] = Choice(float(f"{_ENOUGH / others:.1g}"), why)
-    return sets
+        parameters["featurize.keep_negatives"] = Choice(float(f"{_ENOUGH / others:.1g}"), why)
+    return parameters
 
 
 def share_in_two_rows(keys: Events) -> float:
@@ -75,19 +75,21 @@ def share_in_two_rows(keys: Events) -> float:
 
 def of_rows(table: pa.Table, keys: Events, by_day: bool, in_two_rows: float) -> dict[str, Choice]:
     """Return the parameters of logs with a file a day, without times, and with repeated events."""
-    sets = {}
+    parameters = {}
     if by_day and len(np.unique(keys.days)) == keys.days.max() + 1:
-        sets["fetch.table.daily"] = Choice(True, "a file for every day, without a gap")
+        parameters["fetch.table.daily"] = Choice(True, "a file for every day, without a gap")
     if len(table[TIMESTAMP].unique()) == 1:
-        sets["featurize.order"] = Choice("sequence", "all rows have the same time, so their order in the files counts")
+        parameters["featurize.order"] = Choice(
+            "sequence", "all rows have the same time, so their order in the files counts"
+        )
     events = table.group_by([USER_ID, ITEM_ID, TIMESTAMP]).aggregate([])
     again = 1 - events.num_rows / table.num_rows
     if again > _AGAIN and (table[TIMESTAMP].cast(pa.int64()).to_numpy() % _HOUR_US).any():
         if in_two_rows > IN_TWO_ROWS:
-            return sets  # it would drop the clicks
+            return parameters  # it would drop the clicks
         why = f"{table.num_rows - events.num_rows:,} rows ({again:.1%}) repeat the user, item and time of another row"
-        sets["fetch.table.drop_duplicates"] = Choice(True, why)
+        parameters["fetch.table.drop_duplicates"] = Choice(True, why)
     elif again > _AGAIN:
         why = f"times are whole hours or days, and {again:.0%} of the rows repeat the user, item and time of another"
-        sets["validate_raw.max_duplicate_rate"] = Choice(round(min(1.0, 2 * again), 2), why)
-    return sets
+        parameters["validate_raw.max_duplicate_rate"] = Choice(round(min(1.0, 2 * again), 2), why)
+    return parameters

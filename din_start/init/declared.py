@@ -78,11 +78,11 @@ def of_fields(of_events: list[FieldGuess], sides: list[FieldGuess], separators: 
     kept = [field.name for field in of_events if field.group not in (None, Group.ITEM)]
     lists = {name: separator for name, separator in separators.items() if name not in left_out}
     reasons = "\n".join(field.sentence for field in (*sides, *of_events))
-    sets = {"featurize.fields": Choice(declared, reasons or "the log has no further columns")}
+    parameters = {"featurize.fields": Choice(declared, reasons or "the log has no further columns")}
     if kept:
-        sets["fetch.table.keep"] = Choice(kept, "declared in featurize.fields")
+        parameters["fetch.table.keep"] = Choice(kept, "declared in featurize.fields")
     if of_items:
-        sets["fetch.table.items_from_events"] = Choice(of_items, "the same in all rows of an item")
+        parameters["fetch.table.items_from_events"] = Choice(of_items, "the same in all rows of an item")
     if lists:
-        sets["fetch.table.separators"] = Choice(lists, "most values contain it, and the parts repeat")
-    return sets
+        parameters["fetch.table.separators"] = Choice(lists, "most values contain it, and the parts repeat")
+    return parameters

@@ -9,6 +9,8 @@ message. Unlike a fetch, it holds the columns in memory.
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
+import pyarrow as pa
+
 from din.base.errors import InputError, listed, shown
 from din.base.workspace import Workspace
 from din.data import SOURCES
@@ -46,44 +48,90 @@ def guess(
     roles_of = {*columns.values(), choices["label"].value, SEQUENCE}
     left_out = declared.left_out(events, roles_of)
     others = [name for name in events.columns if name not in {*roles_of, *(field.name for field in left_out)}]
-    sets = layout.of_files(workspace, tables, place or events.paths) | layout.of_roles(choices, columns)
-    beside, lists = sides.guess(tables, columns, choices["unit"].value)
-    sets |= beside
-    separators = separators_of(events, others) | lists | {**events.separators}
-    zone, log = _read_in_its_zone(workspace, sets, events, columns[TIMESTAMP], others, separators)
-    sets |= zone
-    for table, covers in sides.coverage(log).items():
-        sets[f"fetch.table.{table}"] = Choice(tables[table].paths, f"{tables[table].reason}\n{covers}")
+    parameters, separators, log = _read_all(workspace, tables, place or events.paths, choices, columns, others)
     keys = _keys(log)
     if "label" not in overrides and not label.is_named(rule.column):
         clicks.require_answers(rule.column, keys)
     rows = log.events.table
-    by_day = DATE in events.paths
     is_given = "label" in overrides and rule.comparison is not None
     in_two_rows = clicks.share_in_two_rows(keys)
-    sets |= clicks.of_clicks(choices["label"], is_given, keys, in_two_rows)
-    sets |= split.guess(keys, _named(overrides.get("split")), rated=label.is_rating(rule, events))
-    sets |= clicks.of_rows(rows, keys, by_day, in_two_rows)
-    is_temporal = sets["featurize.protocol"].value == "temporal"
+    parameters |= clicks.of_clicks(choices["label"], is_given, keys, in_two_rows)
+    parameters |= split.guess(keys, _named(overrides.get("split")), rated=label.is_rating(rule, events))
+    parameters |= clicks.of_rows(rows, keys, DATE in events.paths, in_two_rows)
+    is_temporal = parameters["featurize.protocol"].value == "temporal"
     ruled = rule.column if rule.comparison else None
     if ruled in others:
-        sets |= behaviours.of_answers(rule, rows[ruled], events.headed)
-    described = None if "items" in tables else Group.CONTEXT if by_day else Group.ITEM
-    event_fields = [fields.of_event(name, rows[name], keys, described, name == ruled) for name in others]
-    if before := next((name for name in others if sides.is_history(events, name, columns)), None):
-        event_fields = [field for field in event_fields if field.name != before]
-        if "history" in tables or by_day:
-            other = "a log in files of days can't be its own history" if by_day else "a table is the history already"
-            event_fields.append(FieldGuess(before, f"it lists earlier items, but {other}"))
-        else:
-            sets |= behaviours.of_history(events, before, columns)
+        parameters |= behaviours.of_answers(rule, rows[ruled], events.headed)
+    event_fields, history = _fields_of_events(tables, columns, rows, keys, others, ruled)
+    parameters |= history
     event_fields += left_out
-    if is_temporal and in_two_rows <= clicks.IN_TWO_ROWS and "fetch.table.behaviour" not in sets:
+    if is_temporal and in_two_rows <= clicks.IN_TWO_ROWS and "fetch.table.behaviour" not in parameters:
         answers = [field.name for field in event_fields if field.group is Group.BEHAVIOUR]
-        sets |= behaviours.of_skipped(rows.select(answers), keys.labels)
+        parameters |= behaviours.of_skipped(rows.select(answers), keys.labels)
     described_by = declared.of_sides(log, keys, is_temporal)
     named = declared.once_each([*described_by, *event_fields])
-    return sets | declared.of_fields(named[len(described_by) :], named[: len(described_by)], separators)
+    return parameters | declared.of_fields(named[len(described_by) :], named[: len(described_by)], separators)
+
+
+def _read_all(
+    workspace: Workspace,
+    tables: Mapping[str, Look],
+    place: str,
+    choices: Mapping[str, Choice],
+    columns: Mapping[str, str],
+    others: Sequence[str],
+) -> tuple[dict[str, Choice], dict[str, str], RawLog]:
+    """Return the parameters of the reader, the separators of lists as text, and the whole log.
+
+    Args:
+        tables: the first rows of each table.
+        place: where the tables were found.
+        choices: what was chosen for each role.
+        columns: the columns of the events under our names.
+        others: the columns of the events without a role.
+    """
+    events = tables["events"]
+    parameters = layout.of_files(workspace, tables, place) | layout.of_roles(choices, columns)
+    beside, lists = sides.guess(tables, columns, choices["unit"].value)
+    parameters |= beside
+    separators = separators_of(events, others) | lists | {**events.separators}
+    zone, log = _read_in_its_zone(workspace, parameters, events, columns[TIMESTAMP], others, separators)
+    parameters |= zone
+    for table, covers in sides.coverage(log).items():
+        parameters[f"fetch.table.{table}"] = Choice(tables[table].paths, f"{tables[table].reason}\n{covers}")
+    return parameters, separators, log
+
+
+def _fields_of_events(
+    tables: Mapping[str, Look],
+    columns: Mapping[str, str],
+    rows: pa.Table,
+    keys: Events,
+    others: Sequence[str],
+    ruled: str | None,
+) -> tuple[list[FieldGuess], dict[str, Choice]]:
+    """Return the fields of the events, and the parameters of a column of them that is their history, if there is one.
+
+    Args:
+        tables: the first rows of each table.
+        columns: the columns of the events under our names.
+        rows: all events.
+        keys: their keys.
+        others: their columns without a role.
+        ruled: the column that the rule of the label compares, if it has one.
+    """
+    events = tables["events"]
+    by_day = DATE in events.paths
+    described = None if "items" in tables else Group.CONTEXT if by_day else Group.ITEM
+    guesses = [fields.of_event(name, rows[name], keys, described, name == ruled) for name in others]
+    before = next((name for name in others if sides.is_history(events, name, columns)), None)
+    if before is None:
+        return guesses, {}
+    guesses = [field for field in guesses if field.name != before]
+    if "history" in tables or by_day:
+        other = "a log in files of days can't be its own history" if by_day else "a table is the history already"
+        return [*guesses, FieldGuess(before, f"it lists earlier items, but {other}")], {}
+    return guesses, behaviours.of_history(events, before, columns)
 
 
 def of_publisher(workspace: Workspace, source: Mapping[str, Choice], protocol: str | None) -> dict[str, Choice]:
@@ -102,12 +150,12 @@ def of_publisher(workspace: Workspace, source: Mapping[str, Choice], protocol: s
     log = SOURCES[name].thing(workspace, SOURCES[name].parse(options, "fetch.options")["options"], None).read()
     keys = _keys(log)
     model = layout.name_of(workspace, options["path"])
-    sets = {"promote.model_name": Choice(model, "the name of the log, for its champions")}
+    parameters = {"promote.model_name": Choice(model, "the name of the log, for its champions")}
     rows, clicked = len(keys.labels), int(keys.labels.sum())
     why = f"{source['fetch.source'].reason}\n{rows:,} rows, {clicked:,} clicks: a CTR of {clicked / rows:.1%}"
     named = _named(protocol) or Choice(log.protocol, f"the source {name} says so")
     rated = log.protocol == "by_user" and "rating" in log.fields.get("behaviour", {})
-    return {**source, "fetch.source": Choice(name, why), **sets, **split.guess(keys, named, rated=rated)}
+    return {**source, "fetch.source": Choice(name, why), **parameters, **split.guess(keys, named, rated=rated)}
 
 
 def _named(protocol: str | None) -> Choice | None:
@@ -125,7 +173,7 @@ def _named(protocol: str | None) -> Choice | None:
 
 def _read_in_its_zone(
     workspace: Workspace,
-    sets: Mapping[str, Choice],
+    parameters: Mapping[str, Choice],
     events: Look,
     time: str,
     others: Sequence[str],
@@ -134,26 +182,26 @@ def _read_in_its_zone(
     """Return the parameter of the time zone, if there is one, and the whole log.
 
     Args:
-        sets: the parameters of the files and the columns.
+        parameters: the parameters of the files and the columns.
         time: the column of the times.
         others: the columns without a role, to be read as well.
     """
     days = timezone.day_columns(events, time)
     renamed = {name if name in others else f"{name} of the log": name for name in days}  # some names are reserved
     kept = {name: name for name in others}
-    log = _read(workspace, sets, kept | renamed, separators)
+    log = _read(workspace, parameters, kept | renamed, separators)
     zone = timezone.guess(log.events, events.files, {ours: days[theirs] for ours, theirs in renamed.items()})
     offset = {"fetch.table.utc_offset_hours": zone} if zone.reason else {}
     if zone.value:
-        log = _read(workspace, {**sets, **offset}, kept, separators)
+        log = _read(workspace, {**parameters, **offset}, kept, separators)
     return offset, log
 
 
 def _read(
-    workspace: Workspace, sets: Mapping[str, Choice], keep: Mapping[str, str], separators: Mapping[str, str]
+    workspace: Workspace, parameters: Mapping[str, Choice], keep: Mapping[str, str], separators: Mapping[str, str]
 ) -> RawLog:
     """Read the whole log as a fetch with these parameters would, with further columns of the events by our names."""
-    table = nested({key: choice.value for key, choice in sets.items()})["fetch"]["table"]
+    table = nested({key: choice.value for key, choice in parameters.items()})["fetch"]["table"]
     renamed = {ours: theirs for ours, theirs in keep.items() if ours != theirs}
     table["columns"] = {**table["columns"], **renamed}
     csv = Csv(**table.pop("csv", {}))

@@ -41,21 +41,21 @@ def of_files(workspace: Workspace, tables: Mapping[str, Look], place: str) -> di
     events = tables["events"]
     name = name_of(workspace, place)
     count = f"{len(events.files)} {'file' if len(events.files) == 1 else 'files'}"
-    sets = {
+    parameters = {
         "fetch.source": Choice("table", "a log in files of its own"),
         "fetch.table.events": Choice(events.paths, f"{count}: {events.reason}"),
         "promote.model_name": Choice(name, "the name of the log, for its champions"),
     }
     if events.explode:
-        sets["fetch.table.explode"] = events.explode
+        parameters["fetch.table.explode"] = events.explode
     needs_quotes = any(side.needs_quotes for side in tables.values())
     quote = '"' if needs_quotes else min((side.dialect.quote for side in tables.values()), key=bool)
     written = replace(events.dialect, encoding=_encoding_of(tables), quote=quote)
     for key, why in _WRITTEN.items():
         value = getattr(written, key)
         if value != getattr(Csv, key):
-            sets[f"fetch.table.csv.{key}"] = Choice(value, why)
-    return sets
+            parameters[f"fetch.table.csv.{key}"] = Choice(value, why)
+    return parameters
 
 
 def _encoding_of(tables: Mapping[str, Look]) -> str:

@@ -1,6 +1,6 @@
 """Guess how the tables beside the events are read: items, users, and the history of earlier behaviours."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -34,7 +34,7 @@ def guess(
         InputError: a table lacks a column that it must have.
     """
     events = tables["events"]
-    sets: dict[str, Choice] = {}
+    parameters: dict[str, Choice] = {}
     separators: dict[str, str] = {}
     for table, ours in _KEYS.items():
         if table not in tables:
@@ -49,11 +49,11 @@ def guess(
             choices = {ours: Choice(key, f"{key} holds the ids of this table")}
             lists = [name for name in side.columns if name != key]
         separators |= separators_of(side, lists)
-        sets[f"fetch.table.{table}"] = Choice(side.paths, side.reason)
+        parameters[f"fetch.table.{table}"] = Choice(side.paths, side.reason)
         if renamed := {name: choice.value for name, choice in choices.items() if choice.value != name}:
             why = "\n".join(choice.reason for name, choice in choices.items() if name in renamed)
-            sets[f"fetch.table.{table}_columns"] = Choice(renamed, why)
-    return sets, separators
+            parameters[f"fetch.table.{table}_columns"] = Choice(renamed, why)
+    return parameters, separators
 
 
 def coverage(log: RawLog) -> dict[str, str]:
@@ -77,7 +77,7 @@ def known(ids: pa.Array | pa.ChunkedArray, among: pa.Array | pa.ChunkedArray) ->
     return pc.mean(pc.is_in(ids, among).cast("int8")).as_py()
 
 
-def separators_of(table: Look, names: list[str]) -> dict[str, str]:
+def separators_of(table: Look, names: Iterable[str]) -> dict[str, str]:
     """Return the separator of each of these columns that holds lists as text."""
     return {name: separator for name in names if (separator := table.columns[name].separator)}
 

@@ -86,21 +86,21 @@ def guess(events: Events, named: Choice | None = None, *, rated: bool = False) -
         raise InputError(f"{protocol.value}: every row is a click; only leave_last_out draws rows without one")
     if protocol.value == "temporal" and len(days.counts) < _DAYS:
         raise InputError(f"temporal: the log has {days.span}; a test needs {_DAYS}: split it by_user")
-    sets = {"featurize.protocol": protocol, **_recipe(protocol.value)}
+    parameters = {"featurize.protocol": protocol, **_recipe(protocol.value)}
     if protocol.value == "temporal":
-        sets |= _by_days(days)
+        parameters |= _by_days(days)
     else:
-        sets |= _ages(events, rated and protocol.value == "by_user")  # a drawn negative shares its click's time
+        parameters |= _ages(events, rated and protocol.value == "by_user")  # a drawn negative shares its click's time
     if protocol.value == "leave_last_out":
-        return sets
+        return parameters
     judged = days.is_test if protocol.value == "temporal" else np.full(len(events.users), True)
     rows = np.bincount(events.users[judged])
     clicks = np.bincount(events.users[judged], events.labels[judged])
     both = rows[(clicks > 0) & (clicks < rows)].sum() / rows.sum()
     if both < _BOTH:
         why = f"only {both:.0%} of the judged rows are of users with both labels, so GAUC would be noise"
-        sets["gate.metrics"] = Choice(["auc"], why)
-    return sets
+        parameters["gate.metrics"] = Choice(["auc"], why)
+    return parameters
 
 
 def _protocol(events: Events, days: _Days) -> Choice:

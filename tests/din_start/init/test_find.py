@@ -124,9 +124,9 @@ def test_tables_are_told_apart(place: str, tmp_path: Path, log: list[dict[str, A
         table: before.format(name) for table, name in FOUND.items()
     }
     assert [name in found["events"].reason for name in ("returns.csv", "test.csv", "people")] == [True, True, False]
-    sets = guess(here, found, {})
-    assert sets["promote.model_name"].value == "shop"
-    assert sets["fetch.table.columns"].value == {"user_id": "user", "item_id": "sku", "timestamp": "ts"}
+    parameters = guess(here, found, {})
+    assert parameters["promote.model_name"].value == "shop"
+    assert parameters["fetch.table.columns"].value == {"user_id": "user", "item_id": "sku", "timestamp": "ts"}
 
 
 def test_files_of_a_competition_are_no_tables(tmp_path: Path, log: list[dict[str, Any]]) -> None:
