@@ -74,8 +74,8 @@ class Case:
         champions = (self._earlier("anchor", record) for record in records[:_MOST_ANCHORS])
         return next((champion for champion in champions if champion.can_score), None)
 
-    def judge(self) -> Iterator[tuple[GateEntry, Finding]]:
-        """Judge the gates of this case, the built-in ones first, and yield their entries of gate.json and findings.
+    def judge(self) -> Iterator[GateEntry]:
+        """Judge the gates of this case, the built-in ones first, and yield their entries of gate.json.
 
         A missing or malformed report closes a gate with a reason, without a traceback. A registry that doesn't answer,
         a full disk or too little memory ends the command without a verdict, so that it can be run again.
@@ -99,8 +99,8 @@ class Case:
                 judge = partial(registered.thing, self, *metrics, **options)
                 yield self._entry(name.format(metric=metrics[0] if metrics else ""), traits, judge)
 
-    def _entry(self, name: str, traits: Traits, judge: Callable[[], Finding]) -> tuple[GateEntry, Finding]:
-        """Judge one gate, and return its entry and finding. A gate that can't be judged is closed and says why."""
+    def _entry(self, name: str, traits: Traits, judge: Callable[[], Finding]) -> GateEntry:
+        """Judge one gate, and return its entry. A gate that can't be judged is closed and says why."""
         try:
             if traits.equal is not None and self.history and self.champion.is_candidate:
                 finding = Finding("open", traits.equal, None, reason="the champion is this bundle")
@@ -108,7 +108,7 @@ class Case:
                 finding = judge()
             entry = self._written(name, traits, finding)
             documents.dump(entry)  # a plugin may return anything
-            return entry, finding
+            return entry
         except Unavailable:
             raise
         except Exception as error:  # close a gate that can't be judged
@@ -117,7 +117,7 @@ class Case:
             expected = isinstance(error, InputError | OSError)
             cause = str(error) if expected else f"a bug in the gate: {type(error).__name__} {error}"
             finding = Finding("closed", None, None, reason=f"can't be evaluated: {cause}")
-            return self._written(name, traits, finding, evaluated=False), finding
+            return self._written(name, traits, finding, evaluated=False)
 
     def _applies(self, traits: Traits) -> bool:
         """Return whether a gate applies; one that can't tell is judged."""

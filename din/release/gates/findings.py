@@ -16,7 +16,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from din.contracts.verdicts import GateEntry, Harm, Power, Verdict
+from din.contracts.verdicts import GateEntry, Power, Verdict
 from din.metrics.estimates import MIN_USERS, Estimate, Interval
 from din.metrics.noninferiority import resolves
 
@@ -87,10 +87,7 @@ def form(values: Sequence[float], limits: Sequence[float]) -> str:
 
 @dataclass(frozen=True)
 class Finding:
-    """The verdict of a gate, the observed value and its threshold, the number of rows judged, and a reason if any.
-
-    `harm` is the harm of the champion's last step, if the gate has proven it.
-    """
+    """The verdict of a gate, the observed value and its threshold, the number of rows judged, and a reason if any."""
 
     verdict: Verdict
     observed: Any
@@ -99,7 +96,6 @@ class Finding:
     rows: int | None = None
     reason: str | None = None
     power: Power | None = None
-    harm: Harm | None = None
 
 
 def decide(is_open: bool, observed: Any, threshold: Any, reason: str, rows: int | None = None) -> Finding:

@@ -20,7 +20,7 @@ from din.release.gates.case import Case, Latency
 from din.release.gates.earlier_champion import Compare, Score, score_champion
 from din.release.gates.evidence import Evidence
 from din.release.gates.findings import overall
-from din.release.gates.last_step import tell_harm
+from din.release.gates.last_step import harm, tell_harm
 from din.release.gates.missed_days import missed_days
 from din.release.gates.report_text import LEARN_MISSED, MODELS, explain, tell_missed
 from din.release.registry.registry import Registry
@@ -86,10 +86,8 @@ def judge(evidence: Evidence, score: Score, latency: Latency, compare: Compare =
     registry = Registry.of(evidence.workspace, evidence.params)
     history = registry.history()
     champion = history[-1] if history else None
-    judged = list(Case(evidence, registry, history, score, latency, compare).judge())
-    gates = [entry for entry, _ in judged]
-    harm = next((finding.harm for _, finding in judged if finding.harm), None)
-    notes: dict[str, Any] = {"missed_days": missed_days(evidence, registry), "harm": harm}
+    gates = list(Case(evidence, registry, history, score, latency, compare).judge())
+    notes: dict[str, Any] = {"missed_days": missed_days(evidence, registry), "harm": harm(gates, history)}
     bundle = None
     with suppress(InputError):  # it is missing or damaged
         bundle = evidence.version

@@ -9,11 +9,12 @@ reports this, because it may be judged any number of times. `din promote` append
 allows it; otherwise a person does.
 """
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import pyarrow as pa
 
-from din.contracts.verdicts import GateReport, Harm
+from din.contracts.verdicts import GateEntry, GateReport, Harm
 from din.metrics.estimates import Metric
 from din.metrics.learned_rows import TrainingExtent, differences
 from din.release.gates import GATES
@@ -21,11 +22,14 @@ from din.release.gates.case import Case, show_log
 from din.release.gates.comparisons import margin_of
 from din.release.gates.evidence import measured
 from din.release.gates.findings import Claim, Finding, from_estimate, not_outside
-from din.release.registry.champions import started_from
+from din.release.registry.champions import predecessor, started_from
+from din.release.registry.records import Record
 from din.release.registry.registry import Registry
 
+_NAME = "last_step"
 
-@GATES.register("last_step", run="later", compares=True, equal=0.0, command=show_log)
+
+@GATES.register(_NAME, run="later", compares=True, equal=0.0, command=show_log)
 def last_step(case: Case) -> Finding:
     """Judge that the champion is not certainly worse than its predecessor.
 
@@ -60,9 +64,9 @@ def last_step(case: Case) -> Finding:
     comparison = f"{champions}, on {_days(rows)}: {metric.upper()}"
     if claim.shows == "beyond":
         starts = started_from(case.evidence.facts) == champion.record.version
-        reason = f"the last step harmed: {comparison} {claim}"
-        harm = Harm(record=champion.record.number, back_to=before.record.number, reason=reason)
-        return replace(finding, verdict="closed" if starts else "open", reason=reason, harm=harm)
+        return replace(
+            finding, verdict="closed" if starts else "open", reason=f"the last step harmed: {comparison} {claim}"
+        )
     if bound.upper < -margin:
         doubt = f"record {before.record.number} itself is certainly below {lowest:.4f}, so today's log may be broken"
         return replace(finding, reason=f"{comparison} {Claim(bound, -margin)}; but {doubt}")
@@ -74,6 +78,18 @@ def last_step(case: Case) -> Finding:
 def _days(rows: pa.Table) -> str:
     times = rows["timestamp"].to_numpy().astype("datetime64[us]").astype("datetime64[D]")
     return " to ".join(dict.fromkeys([str(times.min()), str(times.max())]))
+
+
+def harm(gates: Sequence[GateEntry], history: Sequence[Record]) -> Harm | None:
+    """Return the proven harm that the gate `last_step` found, whatever its verdict, or None."""
+    back = predecessor(history) if history else None
+    entry = next((gate for gate in gates if gate.name == _NAME), None)
+    if back is None or entry is None or not entry.reason or not entry.interval:
+        return None
+    upper = entry.interval[1]
+    if upper is None or upper >= entry.threshold:
+        return None
+    return Harm(record=history[-1].number, back_to=back.number, reason=entry.reason)
 
 
 def tell_harm(harm: Harm, report: GateReport, registry: Registry) -> str:

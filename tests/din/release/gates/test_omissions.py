@@ -133,7 +133,7 @@ def reseal(run: Run) -> None:
 def closed(run: Run, params: Params) -> set[str]:
     registry = Registry.of(run.here, params)
     case = Case(Evidence(run.here, params), registry, registry.history(), score, lambda bundle, other: 1.0)
-    return {entry.name for entry, _ in case.judge() if entry.verdict != "open"}
+    return {entry.name for entry in case.judge() if entry.verdict != "open"}
 
 
 @pytest.mark.parametrize("name", FORMS)
