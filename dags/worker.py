@@ -124,7 +124,7 @@ class Worker:
         self.add_known_entries()
         reports = {out for stage in self.stages.values() for out in stage.outs if out.endswith(".json")}
         self.pull(sorted(reports.union(self.inputs("gate"))))
-        self.judgement()
+        self._copy_judgement()
         return self.run("promote", lambda: self._din("promote", "--reason", reason, *["--override"] * override))
 
     def undoes_harm(self) -> bool:
@@ -201,12 +201,15 @@ class Worker:
 
     def judgement(self) -> GateReport:
         """Return the report of the run's gate, and copy it here, whichever worker wrote it."""
+        return documents.read(GateReport, self._copy_judgement())
+
+    def _copy_judgement(self) -> Path:
         path = self.workspace.gate
         name = self.workspace.relative(path)
         if not self.objects.exists(self.key(name)):
             raise InputError(f"{name} is needed and not in the record of run {self.asked.run_id}; run its stage first")
         write_bytes(path, self.objects.read(self.key(name)))
-        return documents.read(GateReport, path)
+        return path
 
     def inputs(self, name: str) -> list[str]:
         """Return the outs of other stages that a stage reads."""
