@@ -51,6 +51,8 @@ LARGEST_FLOAT32 = float(np.finfo(np.float32).max)
 _PLAIN_NUMBERS = {int, float, bool, type(None)}
 
 Array = TypeVar("Array", default=np.ndarray)
+EXACT = 2**53
+"""Floats hold all whole numbers up to this one; beyond it, several are rounded to one."""
 Rows = Callable[[Iterable[object]], list[int]]
 """A vocabulary: returns the row of each value, `UNKNOWN` for a value that it does not hold."""
 

@@ -29,7 +29,7 @@ from din.bundle.graph_inputs import Signature
 from din.contracts.manifests import PlacedField
 from din.features.packing import PackedBatch
 from din.features.reader import columns_of
-from din.kinds import UNKNOWN, Column, Lookup, ragged_take, text
+from din.kinds import EXACT, UNKNOWN, Column, Lookup, ragged_take, text
 from din.schema import ITEM_ID, TIMESTAMP, USER_ID, Field, Group, parse_field
 
 KEYS = ("user", "history", "candidates", "context", "time")
@@ -38,7 +38,6 @@ PIECE = 1 << 12
 """Packed behaviours per piece: few enough for the activations of onnxruntime to stay in a core's cache."""
 
 _BOOLEANS = {"true": "True", "false": "False", "True": "true", "False": "false"}
-_EXACT = 2**53  # floats hold all whole numbers up to this one
 
 _Columns = dict[Group, dict[str, Column]]
 
@@ -46,7 +45,7 @@ _Columns = dict[Group, dict[str, Column]]
 class Vocabulary:
     """Maps the text of a value to its row, and all other values to 0.
 
-    A log may spell a value otherwise than JSON does. Among numbers, "5.10" is 5.1, and "true" is true everywhere.
+    A log may spell a value otherwise than JSON does. Among numbers, "5.10" is 5.1, and "true" is true among all values.
     """
 
     def __init__(self, values: Sequence[object]) -> None:
@@ -76,7 +75,7 @@ def _number(key: str) -> float | None:
         number = float(key)
     except ValueError:
         return None
-    return number if abs(number) < _EXACT else None
+    return number if abs(number) < EXACT else None
 
 
 @dataclass(frozen=True)

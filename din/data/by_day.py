@@ -33,6 +33,7 @@ from din.data.memory import recall
 from din.data.rows import Check, Rows, joined
 from din.data.source import Earlier, Written
 from din.data.tabular import Input, TableSource, types_of_ids
+from din.kinds import EXACT
 from din.params.fetch import DATE, Table
 from din.schema import EPOCH, TIMESTAMP
 
@@ -148,7 +149,7 @@ class TableByDay(TableSource):
         floats = [name for name in rows.names if (rows.types[name], kinds[name]) == ("BIGINT", "DOUBLE")]
         rows.require(
             Check(
-                f"{rows[name]} NOT BETWEEN -{values.EXACT} AND {values.EXACT}",
+                f"{rows[name]} NOT BETWEEN -{EXACT} AND {EXACT}",
                 name,
                 rows[name],
                 "a number that floats hold, since other days have floats",

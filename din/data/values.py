@@ -13,9 +13,8 @@ from enum import IntFlag
 from typing import Any
 
 from din.data.rows import Check, Rows, quoted
+from din.kinds import EXACT
 
-EXACT = 2**53
-"""Floats hold all whole numbers up to this one; beyond it, several are rounded to one."""
 MISSING = "INTEGER"
 """DuckDB's type of a column without values; all integers are BIGINT."""
 _INTEGER = "(0|-?[1-9][0-9]*)"

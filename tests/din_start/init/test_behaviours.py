@@ -1,4 +1,4 @@
-"""What a user did earlier."""
+"""Tests of what `din init` says about earlier behaviours."""
 
 from collections.abc import Callable
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What a column without a role becomes."""
+"""Tests of the field that a column without a role becomes."""
 
 from collections.abc import Callable
 from pathlib import Path

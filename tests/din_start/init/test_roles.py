@@ -242,7 +242,7 @@ def test_a_day_and_a_time_of_day() -> None:
 
 @pytest.mark.parametrize("unit", ["days since 2000-01-01", "s since 2017-05-31"])
 def test_a_count_since_a_day_that_a_person_names(unit: str) -> None:
-    """Its unit is taken as it stands; an unknown unit is refused with an example of one."""
+    """A known unit is taken as written. An unknown one is refused, and the message gives an example."""
     columns = KEYS | {"ts": lambda at, _: at % 90}
     choices = guess(log_of(columns), {"time": "ts", "unit": unit})
     assert (choices["time"].value, choices["unit"].value) == ("ts", unit)
