@@ -7,7 +7,6 @@ from typing import Annotated
 import typer
 
 from din.base.commandline import AsJson, commands, print_result
-from din.cli.identity import identity
 from din.cli.run import HERE, answering, params_here, reporting, tell
 
 CHAMPION = "The champion"
@@ -53,6 +52,7 @@ def promote(
 ) -> None:
     """Make models/bundle/ the champion, after hashing again everything that the gate judged."""
     with reporting("promote"):
+        from din.cli.identity import identity
         from din.release.events import recorded
         from din.release.promote import promote
         from din.release.registry.registry import Registry

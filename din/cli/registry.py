@@ -6,7 +6,6 @@ import typer
 
 from din.base.commandline import AsJson, commands, examples, print_result
 from din.base.errors import InputError
-from din.cli.identity import identity
 from din.cli.options import By, Model, Promotion, Reason, Uri, default_registry, not_empty, place
 from din.cli.run import answering, tell
 
@@ -68,6 +67,7 @@ def rollback(
 ) -> None:
     """Make an earlier champion the champion again, by appending a record."""
     with answering():
+        from din.cli.identity import identity
         from din.release.events import recorded
         from din.release.registry import commands as registry
         from din.release.registry.registry import Registry

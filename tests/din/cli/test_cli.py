@@ -45,6 +45,13 @@ def run(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run([sys.executable, "-m", "din.cli", *arguments], capture_output=True, text=True)
 
 
+def test_the_help_imports_no_command() -> None:
+    """`din --help` and completion load neither documents nor any package that a stage needs."""
+    program = "import sys, din.cli; print({'pydantic', 'yaml', 'numpy', 'obstore', 'torch'} & {*sys.modules})"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "set()"
+
+
 def test_the_version() -> None:
     """`--version` names the package's version and Python's."""
     done = run("--version")
