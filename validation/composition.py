@@ -30,7 +30,7 @@ from typing import Any
 import numpy as np
 
 from din.schema import BEHAVIOUR, EVENT_COLUMNS, ITEM_ID, LABEL, TIMESTAMP, USER_ID, Field
-from validation import constants
+from validation import detector_limits
 from validation.days import ctr_deviation, ctr_evidence, ctr_of_days
 from validation.expectations import Expected
 from validation.log import BY_DAY, SIDE_IDS, TOTALS, Log, Totals
@@ -163,7 +163,7 @@ def _value(log: Log, table: str, name: str, numeric: bool) -> str:
         return f"nullif(nullif({quoted(name)}::VARCHAR, ''), '[]')"
     number = f"TRY_CAST({quoted(name)} AS DOUBLE)"
     older = f"WHERE date < '{log.first_newest}'" if table == "events" else ""
-    steps = [step / constants.TENTHS for step in range(1, constants.TENTHS)]
+    steps = [step / detector_limits.TENTHS for step in range(1, detector_limits.TENTHS)]
     (quantiles,) = log.one(f"SELECT quantile_disc({number}, {steps}) FROM {table} {older}")
     edges = sorted(set(quantiles or ()))
     tenths = " ".join(f"WHEN {number} < {edge!r}::DOUBLE THEN 'below {edge:.5g}'" for edge in edges)
@@ -193,7 +193,7 @@ def _cells(log: Log, column: Covariate) -> Cells:
         f"""
         WITH top AS (
             SELECT value, sum(n) AS of_value FROM by_value WHERE value IS NOT NULL AND date < '{log.first_newest}'
-            GROUP BY value ORDER BY of_value DESC, value LIMIT {constants.VALUES}
+            GROUP BY value ORDER BY of_value DESC, value LIMIT {detector_limits.VALUES}
         ), cell AS (
             SELECT date, value, of_value, owner, sum(n)::BIGINT AS n, sum(c)::BIGINT AS c
             FROM ({column.rows}) JOIN top USING (value) GROUP BY ALL
@@ -229,12 +229,12 @@ def _missing(log: Log, column: Covariate, cells: Cells | None) -> DailyFigure:
     independent = log.by_user.independent
     likely = (log.calendar.usual(share) * independent + 0.5) / (independent + 1)
     noise = np.sqrt(likely * (1 - likely) / independent)
-    deviations = deviation(log.calendar, share, noise, constants.MISSING_FLOOR)
+    deviations = deviation(log.calendar, share, noise, detector_limits.MISSING_FLOOR)
     more = deviations.difference > 0
-    extreme = deviations.beyond(constants.EXTREME_MISSING, constants.EXTREME_SCORE)
+    extreme = deviations.beyond(detector_limits.EXTREME_MISSING, detector_limits.EXTREME_SCORE)
     return DailyFigure(
         judged=log.trusted,
-        strange=more & deviations.beyond(constants.MISSING, constants.SCORE),
+        strange=more & deviations.beyond(detector_limits.MISSING, detector_limits.SCORE),
         extreme=column.read & more & extreme,
         values={"missing": share, "usual": deviations.usual},
         column=column.name,
@@ -248,24 +248,24 @@ def _scaled(log: Log, column: Covariate, cells: Cells | None) -> DailyFigure | N
     """
     numbers = f"(SELECT date, abs(TRY_CAST({quoted(column.name)} AS DOUBLE)) AS number FROM events)"
     (count, ends) = log.one(
-        f"SELECT count(*), quantile_cont(number, [{constants.RARE}, {1 - constants.RARE}]) FROM {numbers} "
+        f"SELECT count(*), quantile_cont(number, [{detector_limits.RARE}, {1 - detector_limits.RARE}]) FROM {numbers} "
         f"WHERE date < '{log.first_newest}' AND number > 0"
     )
-    if count * constants.RARE < 1:
+    if count * detector_limits.RARE < 1:
         return None
     low, high = ends
-    least, most = low / constants.SCALE, high * constants.SCALE
+    least, most = low / detector_limits.SCALE, high * detector_limits.SCALE
     far = f"number > {most!r}::DOUBLE OR number > 0 AND number < {least!r}::DOUBLE"
     counted = _by_date(log, f"count(number) AS rows, count_if({far}) AS far", numbers)
     share = counted["far"] / np.maximum(counted["rows"], 1)
     independent = log.by_user.independent
     usual = np.nan_to_num(log.calendar.highest(log.calendar.of_reference(share), 1.0))
     noise = np.sqrt((usual + 1 / np.maximum(independent, 1)) / np.maximum(independent, 1))
-    more = share >= constants.TIMES_BUSIEST * usual + constants.SCORE * noise
+    more = share >= detector_limits.TIMES_BUSIEST * usual + detector_limits.SCORE * noise
     return DailyFigure(
         judged=log.trusted,
-        strange=more & (share >= constants.FAR),
-        extreme=more & column.read & (share >= constants.EXTREME_FAR),
+        strange=more & (share >= detector_limits.FAR),
+        extreme=more & column.read & (share >= detector_limits.EXTREME_FAR),
         values={"beyond": share},
         column=column.name,
         more=lambda row: {"usually_from": round(low, 4), "to": round(high, 4)},
@@ -280,7 +280,7 @@ def _new(log: Log, column: Covariate, cells: Cells | None) -> DailyFigure:
     newest = log.calendar.newest
     before = np.cumsum(rows) - rows
     before = np.minimum(before, before[newest] if newest < len(rows) else np.inf)
-    enough = before >= constants.KNOWN_DAYS * log.calendar.usual(rows)
+    enough = before >= detector_limits.KNOWN_DAYS * log.calendar.usual(rows)
     share = counted["new"] / np.maximum(rows, 1)
     highest = log.calendar.highest(log.calendar.of_reference(np.where(enough, share, np.nan)), 1.0)
 
@@ -293,8 +293,8 @@ def _new(log: Log, column: Covariate, cells: Cells | None) -> DailyFigure:
     with np.errstate(invalid="ignore"):
         return DailyFigure(
             judged=log.trusted & enough & ~np.isnan(highest),
-            strange=(share >= constants.NEW) & (highest <= constants.NEW / 2),
-            extreme=column.read & (share >= constants.EXTREME_NEW) & (highest <= constants.EXTREME_NEW / 2),
+            strange=(share >= detector_limits.NEW) & (highest <= detector_limits.NEW / 2),
+            extreme=column.read & (share >= detector_limits.EXTREME_NEW) & (highest <= detector_limits.EXTREME_NEW / 2),
             values={"new": share, "usual": highest},
             column=column.name,
             more=more,
@@ -308,7 +308,9 @@ def _lost(log: Log, column: Covariate, cells: Cells | None) -> DailyFigure | Non
     usual = log.calendar.usual
     of_day = rows / np.maximum(cells.of_day, 1)
     # A value that appeared recently, like a new version of an app, may keep taking over rows of other values.
-    begins = (usual(of_day) < constants.SHARE) & (log.calendar.of_reference(of_day)[:, 0] >= constants.SHARE)
+    begins = (usual(of_day) < detector_limits.SHARE) & (
+        log.calendar.of_reference(of_day)[:, 0] >= detector_limits.SHARE
+    )
     total = np.maximum((rows * ~begins).sum(axis=1, keepdims=True), 1)
     squared = np.maximum(cells.shared.sum(axis=1, keepdims=True), 1)
     independent = total**2 / squared
@@ -317,13 +319,15 @@ def _lost(log: Log, column: Covariate, cells: Cells | None) -> DailyFigure | Non
     variance = np.maximum(between, total * share * (1 - share)) / total**2
     deviance = np.sqrt(variance * independent) / (share * (1 - share))
     noise = usual(deviance) / np.sqrt(independent)
-    deviations = deviation(log.calendar, np.log(share / (1 - share)), noise, constants.SHARE_FLOOR)
+    deviations = deviation(log.calendar, np.log(share / (1 - share)), noise, detector_limits.SHARE_FLOOR)
     usual_rows, usual_share = usual(rows), usual(rows / total)
     with np.errstate(invalid="ignore"):
-        gone = deviations.beyond(constants.LOST, constants.SCORE) & (deviations.difference < 0)
-        gone &= (usual_share >= constants.SHARE) & (np.log((rows + 0.5) / (usual_rows + 0.5)) <= -constants.LOST)
+        gone = deviations.beyond(detector_limits.LOST, detector_limits.SCORE) & (deviations.difference < 0)
+        gone &= (usual_share >= detector_limits.SHARE) & (
+            np.log((rows + 0.5) / (usual_rows + 0.5)) <= -detector_limits.LOST
+        )
     missed = np.where(gone, usual_share - rows / total, 0).sum(axis=1)
-    by_nature = log.calendar.highest(log.calendar.of_reference(missed), 1.0) >= constants.EXTREME_SHARE / 2
+    by_nature = log.calendar.highest(log.calendar.of_reference(missed), 1.0) >= detector_limits.EXTREME_SHARE / 2
     worst = np.where(gone, usual_share, 0).argmax(axis=1)
 
     def more(row: int) -> dict[str, Any]:
@@ -342,8 +346,8 @@ def _lost(log: Log, column: Covariate, cells: Cells | None) -> DailyFigure | Non
 
     return DailyFigure(
         judged=log.trusted,
-        strange=missed >= constants.SHARE,
-        extreme=column.read & (missed >= constants.EXTREME_SHARE) & ~by_nature,
+        strange=missed >= detector_limits.SHARE,
+        extreme=column.read & (missed >= detector_limits.EXTREME_SHARE) & ~by_nature,
         values={"lost": missed},
         column=column.name,
         more=more,
@@ -356,7 +360,7 @@ def _clicked(log: Log, column: Covariate, cells: Cells | None) -> DailyFigure | 
         return None
     ctr = ctr_of_days(log)
     deviations = ctr_deviation(log.calendar, cells.totals)
-    frequent = cells.totals.rows >= constants.SHARE * np.maximum(cells.of_day, 1)
+    frequent = cells.totals.rows >= detector_limits.SHARE * np.maximum(cells.of_day, 1)
     worst = np.nan_to_num(np.where(frequent, np.abs(deviations.score), 0)).argmax(axis=1)
     at = np.arange(len(worst)), worst
 
@@ -366,10 +370,10 @@ def _clicked(log: Log, column: Covariate, cells: Cells | None) -> DailyFigure | 
         growth = _growth(rest[row], log.calendar.usual(rest)[row])
         return {"value": cells.values[worst[row]]} | ctr_evidence(log.calendar, worst_totals, row, growth)
 
-    extreme = deviations.beyond(constants.EXTREME_ODDS, constants.EXTREME_CTR_SCORE)
+    extreme = deviations.beyond(detector_limits.EXTREME_ODDS, detector_limits.EXTREME_CTR_SCORE)
     return DailyFigure(
         judged=ctr.judged & ~ctr.extreme,
-        strange=frequent[at] & deviations.beyond(constants.ODDS, constants.CTR_SCORE)[at] & ~ctr.strange,
+        strange=frequent[at] & deviations.beyond(detector_limits.ODDS, detector_limits.CTR_SCORE)[at] & ~ctr.strange,
         extreme=frequent[at] & column.read & extreme[at],
         values={"score": deviations.score[at]},
         column=column.name,
@@ -379,7 +383,7 @@ def _clicked(log: Log, column: Covariate, cells: Cells | None) -> DailyFigure | 
 
 def _growth(rows: float, usual: float) -> float:
     """Return the factor by which rows grew, or 1 if the usual number is too small for a ratio."""
-    return rows / usual if usual >= constants.LEAST_REST else 1.0
+    return rows / usual if usual >= detector_limits.LEAST_REST else 1.0
 
 
 def _followed(log: Log, column: Covariate, cells: Cells | None) -> DailyFigure | None:
@@ -387,13 +391,13 @@ def _followed(log: Log, column: Covariate, cells: Cells | None) -> DailyFigure |
     if not log.labels_vary:
         return None
     agreement, rows = _agreement(log)
-    deviations = deviation(log.calendar, agreement, 1 / np.sqrt(rows), constants.AGREEMENT_FLOOR)
+    deviations = deviation(log.calendar, agreement, 1 / np.sqrt(rows), detector_limits.AGREEMENT_FLOOR)
     with np.errstate(invalid="ignore"):
-        judged = log.trusted & (deviations.usual >= constants.LEAST_AGREEMENT) & ~np.isnan(agreement)
-        less = judged & (deviations.score <= -constants.AGREEMENT_SCORE)
-        witness = deviations.usual >= constants.WITNESS
-        left = np.where(witness, constants.WITNESS_LEFT, constants.AGREEMENT_LEFT)
-        extreme_left = np.where(witness, constants.EXTREME_WITNESS_LEFT, constants.EXTREME_AGREEMENT_LEFT)
+        judged = log.trusted & (deviations.usual >= detector_limits.LEAST_AGREEMENT) & ~np.isnan(agreement)
+        less = judged & (deviations.score <= -detector_limits.AGREEMENT_SCORE)
+        witness = deviations.usual >= detector_limits.WITNESS
+        left = np.where(witness, detector_limits.WITNESS_LEFT, detector_limits.AGREEMENT_LEFT)
+        extreme_left = np.where(witness, detector_limits.EXTREME_WITNESS_LEFT, detector_limits.EXTREME_AGREEMENT_LEFT)
         strange = less & (agreement <= left * deviations.usual)
         extreme = less & column.read & (agreement <= extreme_left * deviations.usual)
     return DailyFigure(
@@ -413,7 +417,7 @@ def _agreement(log: Log) -> tuple[np.ndarray, np.ndarray]:
         if most of its rows have values that no other day had.
     """
     older = f"date < '{log.first_newest}'"
-    smoothing = constants.SMOOTHING
+    smoothing = detector_limits.SMOOTHING
     scored = f"""(
         WITH known AS (
             SELECT value, sum(n) AS seen, sum(c) AS clicked FROM by_value WHERE {older} GROUP BY value
@@ -433,7 +437,9 @@ def _agreement(log: Log) -> tuple[np.ndarray, np.ndarray]:
     spread = sums["score_squared"] / rows - score**2
     variance = spread * ctr * (1 - ctr)
     covariance = sums["clicked_score"] / rows - ctr * score
-    correlation = np.where(spread > constants.TINY, covariance / np.sqrt(np.maximum(variance, constants.TINY)), 0.0)
+    correlation = np.where(
+        spread > detector_limits.TINY, covariance / np.sqrt(np.maximum(variance, detector_limits.TINY)), 0.0
+    )
     defined = (ctr * (1 - ctr) > 0) & (2 * sums["met"] >= rows)
     return np.where(defined, correlation, np.nan).round(6), rows
 

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from din.schema import ITEM_ID, TIMESTAMP, USER_ID, Group
-from validation import constants
+from validation import detector_limits
 from validation.expectations import Expected, none_of
 from validation.log import Log, repeats
 from validation.strange import DailyFigure, by_day
@@ -38,11 +38,11 @@ def copies(log: Log) -> Iterator[Expected]:
     pairs = log.pairs
     alike = repeats(log, [USER_ID, ITEM_ID, *contexts]) if contexts else pairs
     yield from _duplicates(log, pairs)
-    enough = pairs["rows"] >= constants.LEAST_ROWS
+    enough = pairs["rows"] >= detector_limits.LEAST_ROWS
     copied = np.zeros(len(days), bool)
-    for share, most in ((pairs["earlier"], constants.COPIED), (alike["again"], constants.AGAIN)):
-        usual = np.median(share[enough]) if enough.sum() >= constants.LEAST_COPIED_DAYS else 1.0
-        copied |= enough & (share >= most) & (usual <= constants.USUALLY_COPIED)
+    for share, most in ((pairs["earlier"], detector_limits.COPIED), (alike["again"], detector_limits.AGAIN)):
+        usual = np.median(share[enough]) if enough.sum() >= detector_limits.LEAST_COPIED_DAYS else 1.0
+        copied |= enough & (share >= most) & (usual <= detector_limits.USUALLY_COPIED)
     yield none_of(
         log,
         "copied_days",
@@ -65,8 +65,8 @@ def copies(log: Log) -> Iterator[Expected]:
         log,
         "repeated_impressions",
         [
-            *_repeated(log, pairs, ~copied, constants.REPEATED_PAIRS, "user and item"),
-            *_repeated(log, alike, ~copied, constants.REPEATED_CONTEXTS, "user, item and contexts"),
+            *_repeated(log, pairs, ~copied, detector_limits.REPEATED_PAIRS, "user and item"),
+            *_repeated(log, alike, ~copied, detector_limits.REPEATED_CONTEXTS, "user, item and contexts"),
         ],
         advice="more rows of these days repeat earlier impressions than `most`, the highest share of the days before: "
         "were old impressions logged again, e.g. from a cache, after a change of clocks, or each page when loaded "
@@ -90,11 +90,11 @@ def _repeated(
         most = log.calendar.highest(log.calendar.of_reference(share / chance), 1.0) * chance
         score = (share - most) / np.sqrt((most + 1 / independent) / independent)
         with np.errstate(invalid="ignore"):
-            certain = (share >= constants.TIMES_USUAL * most) & (score >= constants.SCORE)
+            certain = (share >= detector_limits.TIMES_USUAL * most) & (score >= detector_limits.SCORE)
             yield DailyFigure(
                 judged=judged & ~np.isnan(most),
                 strange=certain & (share - most >= limit / 2),
-                extreme=certain & (share - most >= limit) & (score >= constants.EXTREME_SCORE),
+                extreme=certain & (share - most >= limit) & (score >= detector_limits.EXTREME_SCORE),
                 values={"share": share, "most": most},
                 column=f"{same}, shown {shown}",
             )
@@ -105,8 +105,8 @@ def _duplicates(log: Log, pairs: dict[str, np.ndarray]) -> Iterator[Expected]:
     again = pairs["duplicates"]
     share = again / pairs["rows"]
     usual = log.calendar.usual(share)
-    too_many = (share > log.params.validate_raw.max_duplicate_rate) & (share >= constants.TIMES_USUAL * usual)
-    too_many &= again >= constants.LEAST_ROWS
+    too_many = (share > log.params.validate_raw.max_duplicate_rate) & (share >= detector_limits.TIMES_USUAL * usual)
+    too_many &= again >= detector_limits.LEAST_ROWS
     values = {"rows": pairs["rows"], "duplicates": again, "usual_share": usual}
     yield from by_day(
         log,

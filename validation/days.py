@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from din.schema import ITEM_ID, LABEL, TIMESTAMP
-from validation import constants
+from validation import detector_limits
 from validation.expectations import Expected, figure
 from validation.log import Log, Totals, totals
 from validation.strange import DailyFigure, by_day
@@ -32,11 +32,11 @@ def volumes(log: Log) -> Iterator[Expected]:
     counted = (("rows", users.rows, of_rows), ("users", users.ids, users.ids**-0.5), ("items", items.ids, of_rows))
     for name, count, chance in counted:
         usual_chance = log.calendar.usual(chance)  # a day's own noise would excuse a day that is too small
-        deviations = deviation(log.calendar, np.log(count), usual_chance, constants.VOLUME_FLOOR)
+        deviations = deviation(log.calendar, np.log(count), usual_chance, detector_limits.VOLUME_FLOOR)
         days = DailyFigure(
             judged=log.trusted,
-            strange=deviations.beyond(constants.VOLUME, constants.SCORE),
-            extreme=deviations.beyond(constants.EXTREME_VOLUME, constants.EXTREME_SCORE),
+            strange=deviations.beyond(detector_limits.VOLUME, detector_limits.SCORE),
+            extreme=deviations.beyond(detector_limits.EXTREME_VOLUME, detector_limits.EXTREME_SCORE),
             values={name: count, "usual": np.exp(deviations.usual), "times": np.exp(deviations.difference)},
         )
         yield from by_day(
@@ -69,8 +69,8 @@ def ctr_of_days(log: Log) -> DailyFigure:
     growth = users.ids / log.calendar.usual(users.ids)
     return DailyFigure(
         judged=log.trusted,
-        strange=deviations.beyond(constants.ODDS, constants.SCORE),
-        extreme=deviations.beyond(constants.EXTREME_ODDS, constants.EXTREME_SCORE),
+        strange=deviations.beyond(detector_limits.ODDS, detector_limits.SCORE),
+        extreme=deviations.beyond(detector_limits.EXTREME_ODDS, detector_limits.EXTREME_SCORE),
         values={"ctr": users.clicks / users.rows},
         more=lambda row: ctr_evidence(log.calendar, users, row, growth[row]),
     )
@@ -85,7 +85,7 @@ def ctr_deviation(calendar: TrailingDays, totals: Totals) -> Deviation:
     deviance = np.sqrt(variance * totals.independent) / (ctr * (1 - ctr))  # of the logit, per independent row
     # Use the noise of a usual day of this size, because a day without clicks has no variance of its own.
     noise = calendar.usual(deviance) / np.sqrt(np.where(totals.rows > 0, totals.independent, np.nan))
-    return deviation(calendar, np.log(ctr / (1 - ctr)), noise, constants.CTR_FLOOR)
+    return deviation(calendar, np.log(ctr / (1 - ctr)), noise, detector_limits.CTR_FLOOR)
 
 
 def ctr_evidence(calendar: TrailingDays, totals: Totals, row: int, growth: float = 1.0) -> dict[str, Any]:
@@ -100,7 +100,7 @@ def ctr_evidence(calendar: TrailingDays, totals: Totals, row: int, growth: float
     usual_clicks = calendar.usual(totals.clicks)[row]
     clicks = np.log((totals.clicks[row] + 0.5) / (growth * usual_clicks + 0.5))
     others = np.log((totals.rows[row] - totals.clicks[row] + 0.5) / (growth * (usual_rows - usual_clicks) + 0.5))
-    if clicks * others > 0 and min(abs(clicks), abs(others)) >= constants.MOVED:
+    if clicks * others > 0 and min(abs(clicks), abs(others)) >= detector_limits.MOVED:
         cause = "other rows were added or moved here" if clicks > 0 else "rows are missing or were moved away"
     elif abs(others) > abs(clicks):
         cause = "rows without a click are missing" if others < 0 else "more rows without a click"
@@ -131,7 +131,7 @@ def far_days(log: Log) -> Iterator[Expected]:
         ("days_far_after", f"date > '{last}'", rows[end:]),
         ("days_far_before", f"date < '{first}'", rows[:start]),
     ):
-        few = outside.sum() <= constants.FEW_FAR * rows.sum()
+        few = outside.sum() <= detector_limits.FEW_FAR * rows.sum()
         yield figure(
             log,
             name,
@@ -151,7 +151,7 @@ def main_part(days: np.ndarray, rows: np.ndarray) -> tuple[int, int]:
     end = middle + 1
     grown = True
     while grown:
-        reach = max(constants.GAP_DAYS, days[end - 1] - days[start])
+        reach = max(detector_limits.GAP_DAYS, days[end - 1] - days[start])
         grown = False
         if end < len(days) and days[end] - days[end - 1] <= reach:
             end += 1

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from din.kinds import Vector
-from validation.constants import MOSTLY_UNSPLIT, SEPARATORS
+from validation.detector_limits import MOSTLY_UNSPLIT, SEPARATORS
 from validation.expectations import Expected, none_of
 from validation.log import Log
 from validation.suite_data import quoted

@@ -21,7 +21,7 @@ from din.contracts.manifests import FeaturesManifest
 from din.kinds import UNKNOWN, Vector
 from din.params.reading import Params
 from din.schema import SPLITS, TIMESTAMP, Field, Group, parse_field
-from validation import constants
+from validation import detector_limits
 from validation.suite_data import SuiteData, text
 from validation.thresholds import Threshold
 
@@ -67,7 +67,7 @@ class FeatureDirectory(SuiteData):
         threshold = super().threshold(name)
         if self.manifest.protocol != "leave_last_out" or name not in ("label_leak", "pair_leak", "history_leak"):
             return threshold
-        return replace(threshold, maximum=max(threshold.maximum or 0.0, constants.MAX_SAMPLED_AUC))
+        return replace(threshold, maximum=max(threshold.maximum or 0.0, detector_limits.MAX_SAMPLED_AUC))
 
     @override
     def load(self, connection: duckdb.DuckDBPyConnection) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from din.schema import ITEM_ID, LABEL, TIMESTAMP, USER_ID, Group
-from validation import constants
+from validation import detector_limits
 from validation.expectations import Expected, figure
 from validation.log import BY_DAY, Log
 from validation.suite_data import quoted
@@ -115,7 +115,7 @@ def history_of_own_users(log: Log) -> Iterator[Expected]:
     judged = []
     for name in [ITEM_ID, *(name for name in fields if "items" in log.sides and name in log.columns("items"))]:
         lift, error = _lift(log, name, f"{clicks} <= '{middle}'", f"{clicks} > '{middle}'")
-        if error and lift >= constants.CERTAIN_SIGMAS * error:
+        if error and lift >= detector_limits.CERTAIN_SIGMAS * error:
             judged.append((lift / error, lift, name))
     if not judged:
         return
@@ -124,7 +124,7 @@ def history_of_own_users(log: Log) -> Iterator[Expected]:
     yield figure(
         log,
         "history_tells_clicks",
-        (history_lift + constants.TOLD_SIGMAS * error) / lift,
+        (history_lift + detector_limits.TOLD_SIGMAS * error) / lift,
         about=name,
         advice="clicks have the values of the user's own prior history hardly more often than any history would have "
         "them, though the user's earlier clicks have them: do the histories belong to other users? Join them by the "

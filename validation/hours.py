@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 
 from din.schema import TIMESTAMP
-from validation import constants
+from validation import detector_limits
 from validation.expectations import Expected
 from validation.log import HOURS, Log
 from validation.strange import DailyFigure, by_day
@@ -39,11 +39,11 @@ def covered_hours(log: Log) -> Iterator[Expected]:
     blocks = log.threshold("covered_hours_newest_days").severity == "critical"
     lacks = lacking(log.calendar, log.hours)
     expected = log.by_user.independent * lacks / np.maximum(1 - lacks, np.finfo(float).eps)
-    evident = expected >= constants.LEAST_EXPECTED
+    evident = expected >= detector_limits.LEAST_EXPECTED
     figure = DailyFigure(
         judged=~np.isnan(lacks),
-        strange=evident & (lacks >= constants.LACKS),
-        extreme=evident & (lacks >= constants.EXTREME_LACKS),
+        strange=evident & (lacks >= detector_limits.LACKS),
+        extreme=evident & (lacks >= detector_limits.EXTREME_LACKS),
         values={"rows": log.by_user.rows, "lacks": lacks},
     )
     yield from by_day(
@@ -64,14 +64,14 @@ def lacking(calendar: TrailingDays, hours: np.ndarray) -> np.ndarray:
     The days of some logs end at any hour, so that most days of the reference lack some hours too. A day that lacks less
     than `PROFILE_TIMES` as much as these counts as complete.
     """
-    _, lacks, between = unlike(calendar, shares(hours), _lacks, constants.LACKING_MOST)
-    whole = lacks < constants.PROFILE_TIMES * between
+    _, lacks, between = unlike(calendar, shares(hours), _lacks, detector_limits.LACKING_MOST)
+    whole = lacks < detector_limits.PROFILE_TIMES * between
     return np.where(calendar.judged, np.where(whole, 0.0, lacks), np.nan)
 
 
 def _lacks(profile: np.ndarray, usual: np.ndarray) -> np.ndarray:
     """Return the share of `usual` [..., H] outside the hours that `profile` [..., H] covers; NaN if one is unknown."""
-    held = (profile > 0) & (profile >= constants.COVERED * usual)
+    held = (profile > 0) & (profile >= detector_limits.COVERED * usual)
     begun = np.logical_or.accumulate(held, axis=-1)
     goes_on = np.logical_or.accumulate(held[..., ::-1], axis=-1)[..., ::-1]
     both_known = ~np.isnan(profile).any(axis=-1) & (usual.sum(axis=-1) > 0)
@@ -86,18 +86,18 @@ def moved_hours(log: Log) -> Iterator[Expected]:
     far = log.trusted & (away >= least)  # False for NaN
     extreme = np.zeros(len(away), bool)
     shifts: dict[int, int] = {}
-    for row in np.flatnonzero(far & (away >= constants.SHIFT_MOVED)).tolist():
+    for row in np.flatnonzero(far & (away >= detector_limits.SHIFT_MOVED)).tolist():
         share, shift = shifted(log.hours[row], usual[row], usual_rows[row])
         if shift is not None:
             shifts[row] = shift
-        extreme[row] = shift is not None or share >= constants.EXTREME_HOURS
+        extreme[row] = shift is not None or share >= detector_limits.EXTREME_HOURS
 
     def more(row: int) -> dict[str, Any]:
         held = np.flatnonzero(log.hours[row])
         shift = {"looks_shifted_by_hours": shifts[row]} if row in shifts else {}
         return {"hours": f"{held[0]} to {held[-1]}"} | shift
 
-    strange = far & (away >= constants.HOURS_MOVED)
+    strange = far & (away >= detector_limits.HOURS_MOVED)
     values = {"rows_in_other_hours": away}
     yield from by_day(
         log,
@@ -118,10 +118,10 @@ def moved(
         The usual profile [D, H]; the share [D] of rows in unusual hours, NaN if not judged; and the smallest share [D]
         that is strange, which is well above the shares of most reference days and above chance.
     """
-    usual, away, between = unlike(calendar, shares(hours), distance, constants.PROFILE_MOST)
+    usual, away, between = unlike(calendar, shares(hours), distance, detector_limits.PROFILE_MOST)
     noise = np.sqrt(2 / np.pi * usual * (1 - usual) / np.maximum(independent, 1)[:, None]).sum(axis=1) / 2
     away = np.where(calendar.judged & (hours.sum(axis=1) > 0), away, np.nan)
-    return usual, away, constants.PROFILE_TIMES * np.maximum(between, noise)
+    return usual, away, detector_limits.PROFILE_TIMES * np.maximum(between, noise)
 
 
 def shifted(counts: np.ndarray, usual: np.ndarray, usual_rows: float) -> tuple[float, int | None]:
@@ -138,7 +138,7 @@ def shifted(counts: np.ndarray, usual: np.ndarray, usual_rows: float) -> tuple[f
     held = np.zeros(HOURS, bool)
     held[hours[0] : hours[-1] + 1] = True
     covered = usual[held].sum()
-    if covered >= constants.PART or counts.sum() > constants.FULLER * covered * usual_rows:
+    if covered >= detector_limits.PART or counts.sum() > detector_limits.FULLER * covered * usual_rows:
         held[:] = True
     profile = shares(counts[held])
 
@@ -147,5 +147,7 @@ def shifted(counts: np.ndarray, usual: np.ndarray, usual_rows: float) -> tuple[f
 
     best = min(range(1 - HOURS // 2, HOURS // 2 + 1), key=lambda shift: (left(shift), abs(shift)))
     share = left(0)
-    explains = abs(best) >= constants.LEAST_SHIFT and share >= constants.SHIFT_MOVED and left(best) <= share / 2
+    explains = (
+        abs(best) >= detector_limits.LEAST_SHIFT and share >= detector_limits.SHIFT_MOVED and left(best) <= share / 2
+    )
     return share, best if explains else None

@@ -21,7 +21,7 @@ from din.base.workspace import Workspace
 from din.contracts.manifests import RawManifest
 from din.params.reading import Params
 from din.schema import ITEM_ID, LABEL, TIMESTAMP, USER_ID, parse_fields
-from validation import constants
+from validation import detector_limits
 from validation.suite_data import SuiteData, text
 from validation.thresholds import Threshold
 from validation.trailing import TrailingDays, begun
@@ -90,8 +90,8 @@ def repeats(data: SuiteData, key: Sequence[str]) -> dict[str, np.ndarray]:
         )
         SELECT day, sum(n) AS rows, sum(n - times) AS duplicates, sum(times) AS shown,
             sum(times - 1) / sum(times) AS again,
-            coalesce(sum(times) FILTER (gap <= {constants.WINDOW}), 0) / sum(times) AS earlier,
-            coalesce(mode(gap) FILTER (gap <= {constants.WINDOW}), 0) AS gap
+            coalesce(sum(times) FILTER (gap <= {detector_limits.WINDOW}), 0) / sum(times) AS earlier,
+            coalesce(mode(gap) FILTER (gap <= {detector_limits.WINDOW}), 0) AS gap
         FROM dated GROUP BY day ORDER BY day
         """
     )
@@ -214,10 +214,10 @@ class Log(SuiteData):
     @property
     def trusted(self) -> np.ndarray:
         """Whether the reference of each day has enough users: bool [D]."""
-        return self.calendar.usual(self.by_user.ids) >= constants.FEW_USERS
+        return self.calendar.usual(self.by_user.ids) >= detector_limits.FEW_USERS
 
     @cached_property
     def labels_vary(self) -> bool:
         """Whether labels carry information; False for a log that has only clicks."""
         (ctr,) = self.one(f"SELECT avg({LABEL}) FROM events")
-        return ctr is not None and ctr < constants.CLICKS_ALONE
+        return ctr is not None and ctr < detector_limits.CLICKS_ALONE

@@ -19,7 +19,7 @@ import pandas as pd
 from din.kinds import UNKNOWN
 from din.metrics.ranking import auc
 from din.schema import ITEM_ID, USER_ID, Field, Group
-from validation import constants
+from validation import detector_limits
 from validation.expectations import Expected, highest, none_of
 from validation.feature_directory import FeatureDirectory
 from validation.rates import rates_of_labels
@@ -95,7 +95,7 @@ def _row(
 ) -> _Row:
     """Return a row of `_table`, given the AUC `value` on a part and the AUC `base` on training."""
     rise = value - base
-    certain = rise > constants.SIGMAS * np.hypot(part.noise(group), train.noise(group))
+    certain = rise > detector_limits.SIGMAS * np.hypot(part.noise(group), train.noise(group))
     by_row = part.noise(Group.BEHAVIOUR if group is Group.BEHAVIOUR else Group.CONTEXT)
     return name, part.name, value, base, value - 2 * by_row, rise if certain else 0.0
 
@@ -152,10 +152,10 @@ def _pairs(sample: Sample, leaking: Collection[str]) -> pd.DataFrame:
     candidates = [field for field in sample.fields if field.form.scalar and field.name not in out]
     candidates.sort(key=lambda field: _PAIR_ORDER.index(field.group))
     rows = []
-    for first, second in combinations(candidates[: constants.MAX_PAIR_FIELDS], 2):
+    for first, second in combinations(candidates[: detector_limits.MAX_PAIR_FIELDS], 2):
         for split in (sample.train, sample.valid, sample.test):
             if split.enough:
-                part = split.thinned_users(constants.MAX_PAIR_ROWS)
+                part = split.thinned_users(detector_limits.MAX_PAIR_ROWS)
                 value = held_out_auc(part, _crossed(part, first, second))
                 rows.append(_row(f"{first.name} × {second.name}", first.group, part, value, part, value))
     return _table(rows)
@@ -210,7 +210,7 @@ def _item_order(sample: Sample) -> Expected:
         for part in sample.judged:
             expected = _order(sample, early, late.thinned(len(part)))
             correlation = _order(sample, sample.train, part)
-            if expected >= constants.MIN_ORDER and correlation < constants.KEPT * expected:  # False for NaN
+            if expected >= detector_limits.MIN_ORDER and correlation < detector_limits.KEPT * expected:  # False for NaN
                 lost.append({"part": part.name, "correlation": round(correlation, 4), "expected": round(expected, 4)})
     return none_of(
         sample.features,
@@ -234,5 +234,9 @@ def _order(sample: Sample, train: EncodedImpressions, part: EncodedImpressions) 
         for impressions in (train, part)
     )
     shown = before > 0
-    vary = shown.sum() >= constants.MIN_ITEMS and np.ptp(before[shown]) > 0 and np.ptp(now[shown]) > 0
-    return float(np.corrcoef(before[shown], now[shown])[0, 1]) if vary and len(part) >= constants.MIN_ROWS else np.nan
+    vary = shown.sum() >= detector_limits.MIN_ITEMS and np.ptp(before[shown]) > 0 and np.ptp(now[shown]) > 0
+    return (
+        float(np.corrcoef(before[shown], now[shown])[0, 1])
+        if vary and len(part) >= detector_limits.MIN_ROWS
+        else np.nan
+    )

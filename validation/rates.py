@@ -41,7 +41,7 @@ import pyarrow.compute as pc
 
 from din.kinds import UNKNOWN
 from din.schema import DAY_US, ITEM_ID, SPLITS, USER_ID, Field, Group
-from validation import constants
+from validation import detector_limits
 from validation.expectations import Expected, figure
 from validation.feature_directory import FeatureDirectory
 from validation.sample import SECOND_HALF
@@ -151,7 +151,7 @@ def faults_left(value: np.ndarray, train: Counts, later: Counts) -> float | None
     """
     shared = np.flatnonzero((train.shown > 0) & (later.shown > 0) & np.isfinite(value))
     grades, grade = np.unique(value[shared], return_inverse=True)
-    if len(shared) < constants.MIN_ENTITIES or not 2 <= len(grades) <= len(shared) // constants.LEAST_ALIKE:
+    if len(shared) < detector_limits.MIN_ENTITIES or not 2 <= len(grades) <= len(shared) // detector_limits.LEAST_ALIKE:
         return None
     before, whole = (Counts(part.shown[shared], part.clicks[shared]) for part in (train, train + later))
     more = np.sqrt(whole.shown.sum() / before.shown.sum())
@@ -159,7 +159,7 @@ def faults_left(value: np.ndarray, train: Counts, later: Counts) -> float | None
     for score in (_clicks, _rate, _smoothed):
         faults, faults_of_all = (_faults(grade, score(counts)) for counts in (before, whole))
         expected = _NORMAL.cdf(more * _NORMAL.inv_cdf(faults)) if 0 < faults < 1 else 0.0
-        if expected * len(shared) >= constants.LEAST_FAULTS:
+        if expected * len(shared) >= detector_limits.LEAST_FAULTS:
             left.append(faults_of_all / expected)
     return min(left, default=None)
 
@@ -191,7 +191,7 @@ def _rate(counts: Counts) -> np.ndarray:
 
 def _smoothed(counts: Counts) -> np.ndarray:
     mean = counts.clicks.sum() / counts.shown.sum()
-    return (counts.clicks + constants.SMOOTHING * mean) / (counts.shown + constants.SMOOTHING)
+    return (counts.clicks + detector_limits.SMOOTHING * mean) / (counts.shown + detector_limits.SMOOTHING)
 
 
 def correlation(value: np.ndarray, a: Counts, b: Counts) -> float | None:
@@ -208,15 +208,15 @@ def correlation(value: np.ndarray, a: Counts, b: Counts) -> float | None:
     """
     entities = np.flatnonzero((a.shown > 0) & (b.shown > 0) & np.isfinite(value))
     _, which, size = np.unique(value[entities], return_inverse=True, return_counts=True)
-    alike = ((np.cumsum(size) - size) // constants.ALIKE)[which]
+    alike = ((np.cumsum(size) - size) // detector_limits.ALIKE)[which]
     compared = np.bincount(alike)[alike] > 1 if len(entities) else np.zeros(0, bool)
-    if compared.sum() < constants.MIN_ENTITIES:
+    if compared.sum() < detector_limits.MIN_ENTITIES:
         return None
     first, second = (Counts(part.shown[entities], part.clicks[entities]) for part in (a, b))
     expected = [(_others(first.clicks, first.shown, alike), _others(second.clicks, second.shown, alike))]
     count = np.maximum(value[entities], 0)
     total = first + second
-    could_be_a_count = value[entities].min() >= -constants.RATE_ROUNDING * count.max()
+    could_be_a_count = value[entities].min() >= -detector_limits.RATE_ROUNDING * count.max()
     if could_be_a_count and count.any() and total.clicks.any():
         rate = count * _others(total.clicks, count, alike) / total.shown
         expected.append((_in_part(first, rate), _in_part(second, rate)))
@@ -233,7 +233,7 @@ def _correlation(first: np.ndarray, second: np.ndarray) -> float | None:
     if scale == 0:
         return None
     product = first * second
-    chance = product.sum() > -constants.RATE_SIGMAS * np.sqrt((product**2).sum())
+    chance = product.sum() > -detector_limits.RATE_SIGMAS * np.sqrt((product**2).sum())
     return max(0.0, float(product.sum() / scale)) if chance else float(product.sum() / scale)
 
 
@@ -251,7 +251,7 @@ def _in_part(part: Counts, rate: np.ndarray) -> np.ndarray:
 
 def _residuals(part: Counts, rate: np.ndarray) -> np.ndarray:
     """Return the clicks [E] in excess of the expected rate, in standard deviations due to chance and `SPREAD`."""
-    deviation = np.sqrt(part.shown * rate * (1 - rate) + (constants.SPREAD * part.shown) ** 2)
+    deviation = np.sqrt(part.shown * rate * (1 - rate) + (detector_limits.SPREAD * part.shown) ** 2)
     return (part.clicks - part.shown * rate) / deviation
 
 
@@ -280,7 +280,7 @@ class Entities:
 def _on_parts(values: list[_Valued], a: Counts, b: Counts) -> Iterator[tuple[float, Field, np.ndarray]]:
     """Yield each field's correlation, the field and its values, unless the parts exclude each other without a field."""
     by_itself = correlation(np.zeros(len(a.shown)), a, b)
-    if by_itself is None or by_itself < constants.MIN_BY_ITSELF:
+    if by_itself is None or by_itself < detector_limits.MIN_BY_ITSELF:
         return
     for field, value in values:
         coefficient = correlation(value, a, b)
@@ -395,7 +395,7 @@ def _is_constant(columns: Mapping[str, np.ndarray], number: int) -> bool:
     """Return whether a context has one value for nearly all of what was shown more than once."""
     low = columns[f"low_{number}"]
     repeated = (columns["shown"] > 1) & np.isfinite(low)
-    return bool(repeated.any() and (low == columns[f"high_{number}"])[repeated].mean() > constants.CONSTANT)
+    return bool(repeated.any() and (low == columns[f"high_{number}"])[repeated].mean() > detector_limits.CONSTANT)
 
 
 def _numbers(features: FeatureDirectory, field: Field, stored: np.ndarray) -> np.ndarray:

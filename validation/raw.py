@@ -17,7 +17,7 @@ import pandas as pd
 
 from din.base.errors import listed
 from din.schema import BEHAVIOUR, ITEM_ID, LABEL, SEQUENCE, TIMESTAMP, USER_ID
-from validation import constants
+from validation import detector_limits
 from validation.composition import composition
 from validation.copies import copies
 from validation.days import click_rate, far_days, volumes
@@ -138,7 +138,7 @@ def side_tables(log: Log) -> Iterator[Expected]:
 def _event_rules(log: Log) -> list[RowRule]:
     present = "every event needs one: correct the source, or leave the row out"
     wrong_time = "the timestamp's unit or zone is wrong: see fetch.table.timestamp_unit; times are UTC"
-    first, last = constants.YEARS
+    first, last = detector_limits.YEARS
     rules = [
         *(_present(column, present) for column in (USER_ID, ITEM_ID)),
         *(RowRule(f"{c}_not_null", c, f"{c} IS NULL", present) for c in (TIMESTAMP, SEQUENCE)),

@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 
 from din.kinds import UNKNOWN, OneId, Vector
 from din.schema import DAY_US, SPLITS, WEIGHT, Field, Group
-from validation import constants
+from validation import detector_limits
 from validation.feature_directory import FeatureDirectory, date_of, integers
 
 
@@ -98,8 +98,8 @@ class EncodedImpressions:
     def enough(self) -> bool:
         """Whether both halves of the users have enough rows to distinguish a relation from chance."""
         return all(
-            min(self.label[half].sum(), (~self.label[half]).sum()) >= constants.MIN_CLICKS
-            and len(np.unique(self.user[half])) >= constants.MIN_USERS
+            min(self.label[half].sum(), (~self.label[half]).sum()) >= detector_limits.MIN_CLICKS
+            and len(np.unique(self.user[half])) >= detector_limits.MIN_USERS
             for half in (self.half, ~self.half)
         )
 
@@ -125,7 +125,9 @@ class Sample:
         self.features = features
         self.fields = [field for field in features.fields if field.group is not Group.BEHAVIOUR]
         rows = features.manifest.rows
-        self._share = constants.MAX_ROWS / max(constants.MAX_ROWS, rows["train"], rows["valid"], rows["test"])
+        self._share = detector_limits.MAX_ROWS / max(
+            detector_limits.MAX_ROWS, rows["train"], rows["valid"], rows["test"]
+        )
         self._edges: dict[str, np.ndarray] = {}
         self._directions: dict[str, np.ndarray] = {}
         self.train, self.valid, self.test = (self._split(split) for split in SPLITS)
@@ -142,7 +144,7 @@ class Sample:
             if len(days) > 1:
                 parts += [
                     split.take(day == number, f"{split.name} {date_of(number * DAY_US)}")
-                    for number in days[-constants.MAX_DAYS :]
+                    for number in days[-detector_limits.MAX_DAYS :]
                 ]
         return parts
 
@@ -234,7 +236,7 @@ class Sample:
         """
         complete = np.isfinite(vectors).all(1)
         if field.name not in self._directions:
-            fitted = np.flatnonzero(complete & half)[: constants.MAX_FITTED]
+            fitted = np.flatnonzero(complete & half)[: detector_limits.MAX_FITTED]
             self._directions[field.name] = _direction(vectors[fitted], label[fitted])
         return np.where(complete, vectors @ self._directions[field.name], np.nan)
 
@@ -259,13 +261,17 @@ def _direction(vectors: np.ndarray, label: np.ndarray) -> np.ndarray:
         return np.zeros(vectors.shape[1], np.float32)
     centred = (vectors - vectors.mean(0)).astype(float)
     products = centred.T @ centred
-    shrunk = products + (constants.SHRINKAGE * np.trace(products) / len(products) + np.finfo(float).tiny) * np.eye(
-        len(products)
-    )
+    shrunk = products + (
+        detector_limits.SHRINKAGE * np.trace(products) / len(products) + np.finfo(float).tiny
+    ) * np.eye(len(products))
     return np.linalg.solve(shrunk, centred.T @ (label - label.mean())).astype(np.float32)
 
 
 def _hundredths(numbers: np.ndarray) -> np.ndarray:
     """Return the edges between `BINS` quantile bins of the known numbers; equal edges count once."""
     finite = numbers[np.isfinite(numbers)]
-    return np.unique(np.quantile(finite, np.linspace(0, 1, constants.BINS + 1)[1:-1])) if len(finite) else np.empty(0)
+    return (
+        np.unique(np.quantile(finite, np.linspace(0, 1, detector_limits.BINS + 1)[1:-1]))
+        if len(finite)
+        else np.empty(0)
+    )

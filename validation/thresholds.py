@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 from din.base.workspace import Suite
 from din.params.reading import Params
-from validation import constants
+from validation import detector_limits
 
 Severity = Literal["critical", "warning"]
 
@@ -89,7 +89,7 @@ _THRESHOLDS: Mapping[Suite, Mapping[str, Setting]] = {
         "lists_split": _none("warning"),
         "flat_vectors": _none("warning"),
         "click_everything_rate": _at_most(0.02),  # of the users
-        "largest_user_share": _at_most(constants.LARGEST_SHARE),
+        "largest_user_share": _at_most(detector_limits.LARGEST_SHARE),
         "duplicate_rate_newest_days": _none(),
         # A warning, unless the source promises every day.
         "covered_hours_newest_days": _none("validate_raw.missing_days"),

@@ -25,7 +25,7 @@ from functools import cached_property
 
 import numpy as np
 
-from validation.constants import BEGUN, EXTREME_VOLUME, LEAST_DAYS, NORMAL, SHORT, WINDOW
+from validation.detector_limits import BEGUN, EXTREME_VOLUME, LEAST_DAYS, NORMAL, SHORT, WINDOW
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from math import exp, lgamma
 import numpy as np
 
 from din.schema import ITEM_ID, LABEL, USER_ID
-from validation import constants
+from validation import detector_limits
 from validation.expectations import Expected, figure
 from validation.log import BY_DAY, Log
 from validation.strange import DailyFigure, by_day
@@ -30,18 +30,18 @@ def robots(log: Log) -> Iterator[Expected]:
     """Expect no more users who click everything than the spread of CTRs explains: `click_everything_rate`."""
     if not log.labels_vary:
         return
-    most = constants.ROBOT_IMPRESSIONS
+    most = detector_limits.ROBOT_IMPRESSIONS
     by_user = (
         f"SELECT {USER_ID}, sum(n)::BIGINT AS rows, sum(c)::BIGINT AS clicks FROM {BY_DAY[USER_ID]} GROUP BY {USER_ID}"
     )
     columns = log.arrays(f"SELECT rows, clicks FROM ({by_user}) WHERE rows >= {most} ORDER BY rows, clicks")
     rows, clicks = (columns[name].astype(float) for name in ("rows", "clicks"))
     everything = rows == clicks
-    if len(rows) < constants.CROWD or everything.all():
+    if len(rows) < detector_limits.CROWD or everything.all():
         return
     expected = who_click_everything(rows, rows[~everything], clicks[~everything])
     count = int(everything.sum())
-    too_many = count >= constants.ROBOTS and count >= constants.ROBOTS_TIMES_EXPECTED * expected
+    too_many = count >= detector_limits.ROBOTS and count >= detector_limits.ROBOTS_TIMES_EXPECTED * expected
     yield figure(
         log,
         "click_everything_rate",
@@ -69,7 +69,7 @@ def who_click_everything(rows: np.ndarray, of_rows: np.ndarray, of_clicks: np.nd
     rates = of_clicks / of_rows
     within = mean * (1 - mean) * np.mean(1 / of_rows)
     between = max(float(np.mean((rates - mean) ** 2) - within), 0.0)
-    together = min(mean * (1 - mean) / max(between, constants.TINY) - 1, constants.MOST_ALIKE)
+    together = min(mean * (1 - mean) / max(between, detector_limits.TINY) - 1, detector_limits.MOST_ALIKE)
     alpha = max(mean * together, 1e-3)
     beta = max((1 - mean) * together, 1e-3)
     constant = lgamma(alpha + beta) - lgamma(alpha)
@@ -87,7 +87,7 @@ def largest_user(log: Log) -> Iterator[Expected]:
     yield figure(
         log,
         "largest_user_share",
-        share_of_log if users >= constants.CROWD else 0,
+        share_of_log if users >= detector_limits.CROWD else 0,
         about=USER_ID,
         advice=_LARGEST,
         sample=log.sample(f"{by_user} ORDER BY rows DESC, {USER_ID}"),
@@ -96,8 +96,8 @@ def largest_user(log: Log) -> Iterator[Expected]:
 
 def largest_of_days(log: Log) -> Iterator[Expected]:
     """Expect no user to have too large a share of a day, and no item to take over a day."""
-    yield from _largest(log, USER_ID, "user", constants.LARGEST_SHARE, constants.LARGE_SHARE, _LARGEST)
-    yield from _largest(log, ITEM_ID, "item", 1.0, constants.LARGEST_SHARE, _LARGEST_ITEM)
+    yield from _largest(log, USER_ID, "user", detector_limits.LARGEST_SHARE, detector_limits.LARGE_SHARE, _LARGEST)
+    yield from _largest(log, ITEM_ID, "item", 1.0, detector_limits.LARGEST_SHARE, _LARGEST_ITEM)
 
 
 def _largest(log: Log, column: str, what: str, most: float, sudden: float, advice: str) -> Iterator[Expected]:
@@ -109,9 +109,9 @@ def _largest(log: Log, column: str, what: str, most: float, sudden: float, advic
     rows = by_date["most"].astype(float)
     share = rows / by_date["rows"]
     usual = log.calendar.highest(log.calendar.of_reference(rows), 1.0)
-    too_much = (share > most) | (share > sudden) & (rows > constants.TIMES_BUSIEST * usual)
+    too_much = (share > most) | (share > sudden) & (rows > detector_limits.TIMES_BUSIEST * usual)
     days = DailyFigure(
-        judged=log.calendar.usual(by_date["ids"].astype(float)) >= constants.CROWD,
+        judged=log.calendar.usual(by_date["ids"].astype(float)) >= detector_limits.CROWD,
         strange=too_much,
         extreme=too_much,
         values={"rows": rows, "most_on_the_days_before": usual, "share": share},

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from validation.constants import CTR_FLOOR, EXTREME_CTR_SCORE, EXTREME_ODDS, LEAST_DAYS, WINDOW
+from validation.detector_limits import CTR_FLOOR, EXTREME_CTR_SCORE, EXTREME_ODDS, LEAST_DAYS, WINDOW
 from validation.hours import lacking, shifted
 from validation.trailing import TrailingDays, begun, deviation, shares
 from validation.users import who_click_everything
