@@ -63,7 +63,7 @@ class Alarm:
         day: the day that it is about.
         at: until when the log was read.
         figure: its name; see `din_loop.watch.traffic` and `din_loop.watch.outcomes`.
-        observed, low, high, p: see `din_loop.watch.spread.Check`.
+        observed, low, high, p: see `din_loop.watch.significance.Check`.
         version: the bundle that answered; None if none did.
         action: what to do.
         why: the reason for the action.

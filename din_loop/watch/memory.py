@@ -19,7 +19,7 @@ from din.contracts.facts import Facts
 from din.metrics.estimates import MIN_USERS, estimate
 from din_loop.watch.alarms import AUC, CALIBRATION, CTR, OVER_WEEKS, SINCE_PROMOTION, WITHIN_BUNDLE
 from din_loop.watch.outcomes import Outcome
-from din_loop.watch.spread import FEW_DAYS, LEAST, WEEK, Check, Figure, compared, few_users, ratio
+from din_loop.watch.significance import FEW_DAYS, LEAST, WEEK, Check, Figure, compared, few_users, ratio
 
 RECENT = 4
 """The last days."""

@@ -28,7 +28,7 @@ from din_loop.served import ServedSource
 from din_loop.served_answers import reading
 from din_loop.served_options import Served
 from din_loop.watch.alarms import CALIBRATION, CTR, EAGER, ENTROPY, SILENT, may_name
-from din_loop.watch.spread import Figure, Worse, ratio, usual_days
+from din_loop.watch.significance import Figure, Worse, ratio, usual_days
 from din_loop.watch.traffic import DAY, drawn
 
 DAYS = 42

@@ -21,7 +21,7 @@ from scipy.special import bdtr, chdtrc, ndtr, ndtri
 from din.metrics.estimates import MIN_USERS
 from din_loop.watch.alarms import CLICKS_BY, OTHERS
 from din_loop.watch.outcomes import Outcome
-from din_loop.watch.spread import FEW_DAYS, LEAST, WEEK, Check, few_users, usual_days
+from din_loop.watch.significance import FEW_DAYS, LEAST, WEEK, Check, few_users, usual_days
 
 MOST_VALUES = 20
 FEWEST_CLICKS = 1.0

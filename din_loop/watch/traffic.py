@@ -36,7 +36,7 @@ from din.schema import ITEM_ID, TIMESTAMP, USER_ID, Group, parse_field
 from din_loop import served_log
 from din_loop.served_answers import parsed, reading
 from din_loop.watch.alarms import EMPTY, REPEATED, UNKNOWN, may_name
-from din_loop.watch.spread import Figure, Worse, binned, ratio, usual_days
+from din_loop.watch.significance import Figure, Worse, binned, ratio, usual_days
 
 DAYS = 28
 """The days before the newest one."""

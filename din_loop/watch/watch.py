@@ -33,7 +33,7 @@ from din_loop.watch.alarms import (
     kept,
 )
 from din_loop.watch.memory import FALSE_ALARMS_OVER_WEEKS, LEAST_CHANGE, over_weeks, since_promotion, within_bundle
-from din_loop.watch.spread import FEW_DAYS, Check, alarms_among, judge
+from din_loop.watch.significance import FEW_DAYS, Check, alarms_among, judge
 from din_loop.watch.traffic import DAY
 
 _NEW_DAYS = 2

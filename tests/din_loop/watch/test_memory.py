@@ -6,7 +6,7 @@ import pytest
 from din_loop.watch.alarms import CTR
 from din_loop.watch.memory import over_weeks, within_bundle
 from din_loop.watch.outcomes import DAYS
-from din_loop.watch.spread import FALSE_ALARMS, LEAST, Figure, judge
+from din_loop.watch.significance import FALSE_ALARMS, LEAST, Figure, judge
 
 LOST_A_DAY = 0.02
 CLICKS_PER_IMPRESSION = 0.4

@@ -40,7 +40,7 @@ from din_loop.watch import outcomes, traffic
 from din_loop.watch.alarms import PREDICTIONS, Alarm, advise, base_name, keep, kept
 from din_loop.watch.memory import since_promotion
 from din_loop.watch.outcomes import Outcome, figures
-from din_loop.watch.spread import judge as judge_figure
+from din_loop.watch.significance import judge as judge_figure
 from din_loop.watch.watch import Watched, alarmed, watch
 from din_report.runs import read_runs
 from tests.din_loop.served_days import Days

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import false_discovery_control
 
-from din_loop.watch.spread import FALSE_ALARMS, WEEK, Check, Figure, Worse, alarms_among, binned, judge, ratio
+from din_loop.watch.significance import FALSE_ALARMS, WEEK, Check, Figure, Worse, alarms_among, binned, judge, ratio
 
 DAYS = 29
 USERS = 200
