@@ -1,8 +1,7 @@
-"""Updates of the dense weights by `adam`, `sgd` or `rowwise_adagrad`, without weight decay, as in the paper.
+"""Updates of the dense weights by `adam` or `sgd`, without weight decay, as in the paper.
 
 The reference is torch's own optimizer. The native form copies all weights into one row of a table [1, W] and makes the
-parameters views of it, so that `row_update.py` can update them in one pass. It supports Adam and SGD in float32 on the
-CPU. Adagrad keeps one accumulator per weight and has no native form.
+parameters views of it, so that `row_update.py` can update them in one pass. It supports float32 on the CPU.
 
 Both forms save the same tensors, so a run can continue from a state that the other form saved.
 """
@@ -23,14 +22,13 @@ def dense_optimizer(name: str, parameters: Sequence[nn.Parameter]) -> "_Torch | 
     `step(rate)` updates all parameters from their gradients at learning rate `rate`. `state()` returns the tensors to
     checkpoint, named `<number of the parameter>.<name in torch's optimizer>`, and `load_state` continues from them.
     """
-    if name in ("adam", "sgd") and all(library_for(parameter) for parameter in parameters):
+    if all(library_for(parameter) for parameter in parameters):
         return _Flat(name, parameters)
     return _Torch(name, parameters)
 
 
 _OPTIMIZERS: dict[str, Callable[[Sequence[nn.Parameter]], torch.optim.Optimizer]] = {
     "adam": partial(torch.optim.Adam, betas=(BETA_1, BETA_2), eps=EPSILON, fused=True),
-    "rowwise_adagrad": partial(torch.optim.Adagrad, eps=EPSILON),
     "sgd": torch.optim.SGD,
 }
 """Makers of torch's optimizers, by name."""

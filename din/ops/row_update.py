@@ -9,7 +9,6 @@ row's decay λ:
     sgd                 direction = g
     adam                m ← β₁·m + (1 − β₁)·g,  v ← β₂·v + (1 − β₂)·g²,
                         direction = m/(1 − β₁ᵗ) / (√(v/(1 − β₂ᵗ)) + ε)       at step t
-    rowwise_adagrad     s ← s + mean(g²),  direction = g / (√s + ε)              one s per row
 
 The penalty applies only to some columns. The native forms support float32 on the CPU and make one pass over the rows.
 """
@@ -79,27 +78,6 @@ def adam(update: RowUpdate, first_RW: Tensor, second_RW: Tensor, step: int) -> N
         first_RW.index_copy_(0, update.rows_N, first)
         second_RW.index_copy_(0, update.rows_N, second)
         return first.mul_(correction).div_(second.sqrt_().add_(epsilon))
-
-    _apply(update, direction)
-
-
-def rowwise_adagrad(update: RowUpdate, squares_R: Tensor) -> None:
-    """Update rows by Adagrad with one accumulator per row, the sum of the mean squares of its gradients.
-
-    That is 1/W of Adagrad's usual state.
-
-    Args:
-        squares_R: the accumulators s, updated in place.
-    """
-    library = library_for(update.table_RW)
-    if library:
-        library.din_rowwise_adagrad(torch.get_num_threads(), _struct(library, update), squares_R, EPSILON)
-        return
-
-    def direction(gradient_NW: Tensor) -> Tensor:
-        squares = squares_R.index_select(0, update.rows_N).add_(gradient_NW.square().mean(1))
-        squares_R.index_copy_(0, update.rows_N, squares)
-        return gradient_NW / squares.sqrt_().add_(EPSILON).unsqueeze(1)
 
     _apply(update, direction)
 

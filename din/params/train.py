@@ -88,14 +88,11 @@ class LearningParams(Block):
         OneOf(("zero", "ctr")),
         Doc("zero | ctr: an item's linear weight starts at 0, or at the logit of its smoothed CTR less the mean's"),
     ] = "ctr"
-    optimizer: Annotated[Literal["adam", "sgd", "rowwise_adagrad"], Doc("adam | sgd | rowwise_adagrad")] = "adam"
+    optimizer: Annotated[Literal["adam", "sgd"], Doc("adam | sgd")] = "adam"
     learning_rate: Annotated[
         PositiveFloat, Between(3e-4, 3e-3, log=True), Doc("at the start of training; see decay")
     ] = 0.001
     decay: Annotated[PositiveFloat, OneOf((0.5, 0.7, 1.0)), Doc("factor on the learning rate after each epoch")] = 1.0
-    clip_norm: Annotated[
-        PositiveFloat | None, Doc("largest norm of the gradient of a step, table rows included; null = no limit")
-    ] = None
     batch_size: Annotated[PositiveInt, OneOf((128, 256, 512)), Doc("impressions in a step")] = 256
     epochs: Annotated[PositiveInt, Doc("largest number of passes over the training rows")] = 20
     patience: Annotated[

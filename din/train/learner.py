@@ -118,11 +118,6 @@ class Learner:
         The model must be in training mode. The loss stays on the device.
         """
         loss, gradient = self._gradient(inputs)
-        if self._learning.clip_norm:
-            gradients = [*(p.grad for p in self._parameters if p.grad is not None), gradient]
-            shrink = (self._learning.clip_norm / (torch.nn.utils.get_total_norm(gradients) + 1e-6)).clamp_max(1)
-            for tensor in gradients:
-                tensor.mul_(shrink)
         self._dense.step(rate)
         self._sparse.step(inputs.rows, gradient, rate)
         return loss

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from din.features.reader import Features
 from din.kinds import UNKNOWN
-from din.ops.row_update import RowUpdate, adam, rowwise_adagrad, sgd
+from din.ops.row_update import RowUpdate, adam, sgd
 from din.params.train import LearningParams
 from din.schema import ITEM_ID, Group
 from din.train.compute import in_large_pages
@@ -27,7 +27,6 @@ _STATES: dict[str, Callable[[Tensor], dict[str, Tensor]]] = {
         "first": in_large_pages(torch.zeros_like(table)),
         "second": in_large_pages(torch.zeros_like(table)),
     },
-    "rowwise_adagrad": lambda table: {"squares": table.new_zeros(len(table))},
 }
 """The initial state of each optimizer, by name."""
 
@@ -71,8 +70,6 @@ class TableOptimizer:
         if self._name == "adam":
             self.state["steps"] += 1
             adam(update, self.state["first"], self.state["second"], int(self.state["steps"]))
-        elif self._name == "rowwise_adagrad":
-            rowwise_adagrad(update, self.state["squares"])
         else:
             sgd(update)
 

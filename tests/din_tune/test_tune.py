@@ -224,7 +224,7 @@ def test_other_settings_have_other_trials(workspace: Workspace, tiny: Params) ->
 
 def test_trainings_that_diverge_are_failed_trials(workspace: Workspace, tiny: Params) -> None:
     """Some don't end the search, and five in a row do. If there is no other, the reason of the last is given."""
-    wild = replace(tiny, train=changed(tiny.train, learning_rate=1e30, clip_norm=None))
+    wild = replace(tiny, train=changed(tiny.train, learning_rate=1e30))
     for trials, failed in [(2, 2), (99, 7)]:
         with pytest.raises(InputError, match=rf"no trial has a metric yet; the last of {failed} failed: the loss is"):
             tune(workspace, wild, None, trials, 1, ["train.learning.learning_rate"])

@@ -117,13 +117,6 @@ void din_adam(
     float correction,        /* sqrt(1 - beta_2^t) / (1 - beta_1^t) */
     float epsilon);          /* Adam's, times sqrt(1 - beta_2^t) */
 
-/* Adagrad with one accumulator per row: the sum of the mean squares of its gradients. */
-void din_rowwise_adagrad(
-    int64_t threads,
-    const din_row_update *update,
-    float *squares,  /* [R] updated */
-    float epsilon);
-
 /* ---- Dice and the linear layers around it (dice.c) ---- */
 
 /* Return the number of floats in a hidden matrix [N, H]. */

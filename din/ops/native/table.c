@@ -41,8 +41,8 @@ INLINE Columns columns_of(const din_row_update *update, Row row, int64_t i, int6
 }
 
 /* Write columns k .. k + count - 1 of a row: weights − rate·direction. */
-INLINE void step(const din_row_update *update, Row row, int64_t k, int64_t count, V weights, float rate, V direction) {
-    store_part(update->table + row.start + k, weights - rate * direction, count);
+INLINE void step(const din_row_update *update, Row row, int64_t k, int64_t count, V weights, V direction) {
+    store_part(update->table + row.start + k, weights - update->rate * direction, count);
 }
 
 void din_sgd(int64_t threads, const din_row_update *update) {
@@ -56,7 +56,7 @@ void din_sgd(int64_t threads, const din_row_update *update) {
             for (int64_t k = 0; k < local.width; k += LANES) {
                 int64_t count = minimum(LANES, local.width - k);
                 Columns columns = columns_of(&local, row, i, k, count);
-                step(&local, row, k, count, columns.weights, local.rate, columns.gradient);
+                step(&local, row, k, count, columns.weights, columns.gradient);
             }
         }
     }
@@ -86,32 +86,7 @@ void din_adam(int64_t threads, const din_row_update *update, float *first, float
                 store_part(first + row.start + k, m, count);
                 store_part(second + row.start + k, v, count);
                 V direction = m * correction / (square_root(v) + epsilon);
-                step(&local, row, k, count, columns.weights, local.rate, direction);
-            }
-        }
-    }
-}
-
-void din_rowwise_adagrad(int64_t threads, const din_row_update *update, float *squares, float epsilon) {
-    IN_PARTS
-    for (int64_t part = 0; part < threads; part++) {
-        din_row_update local = *update; /* a copy: what is stored below can't alias it */
-        Range range = rows_of_part(local.count, threads, part);
-        for (int64_t i = range.begin; i < range.end; i++) {
-            if (i + AHEAD < range.end) prefetch(local.table + local.rows[i + AHEAD] * local.width, local.width);
-            Row row = row_of(&local, i);
-            V sum = {0};
-            for (int64_t k = 0; k < local.width; k += LANES) {
-                V gradient = columns_of(&local, row, i, k, minimum(LANES, local.width - k)).gradient;
-                sum += gradient * gradient;
-            }
-            float *square = squares + local.rows[i];
-            *square += sum_of(sum) / local.width;
-            float rate = local.rate / (sqrtf(*square) + epsilon);
-            for (int64_t k = 0; k < local.width; k += LANES) {
-                int64_t count = minimum(LANES, local.width - k);
-                Columns columns = columns_of(&local, row, i, k, count);
-                step(&local, row, k, count, columns.weights, rate, columns.gradient);
+                step(&local, row, k, count, columns.weights, direction);
             }
         }
     }

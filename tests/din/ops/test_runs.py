@@ -32,8 +32,8 @@ def quick(params: Params) -> Train:
 @pytest.mark.parametrize(
     ("changes", "declared"),
     [
-        ({"ages": True, "softmax": True, "clip_norm": 0.1}, FIELDS),
-        ({"name": "pnn", "dropout": 0.2, "optimizer": "rowwise_adagrad", "learning_rate": 0.05}, FIELDS),
+        ({"ages": True, "softmax": True}, FIELDS),
+        ({"name": "pnn", "dropout": 0.2, "optimizer": "sgd", "learning_rate": 0.05}, FIELDS),
         ({"linear": "wide", "interest_product": False}, PLAIN),
         ({}, VECTORS),
     ],

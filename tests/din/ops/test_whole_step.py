@@ -112,7 +112,7 @@ def test_a_subclass_is_left_to_autograd(params: Params, tmp_path: Path) -> None:
 def test_a_resumed_run_ends_with_the_same_bits(params: Params, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The memory of gradients holds nothing that a checkpoint would have to save."""
     features = write_features(tmp_path / "features", declared=LISTS)
-    train = changed(params.train, epochs=2, batch_size=32, clip_norm=0.1, checkpoint_minutes=1e-9)
+    train = changed(params.train, epochs=2, batch_size=32, checkpoint_minutes=1e-9)
     with backend.using("native"):
         whole, _ = fit(features, train)
         run_until_killed(5, monkeypatch, lambda: fit(features, train, tmp_path / "state"))

@@ -154,6 +154,6 @@ def test_a_pass_that_diverges_in_its_last_step_is_noticed(small: Train, tmp_path
     """A step returns the loss before its update, so the only step of a day sees nothing of what it did."""
     features = write_features(tmp_path, shards=1)
     spread(features, "test")
-    learner = Learner(features, changed(small, learning_rate=1e25, clip_norm=None, batch_size=4096))
+    learner = Learner(features, changed(small, learning_rate=1e25, batch_size=4096))
     with pytest.raises(Diverged, match=r"the loss is .* after 2022"):
         advance(learner, "test")
