@@ -1,9 +1,8 @@
-"""Rows of a table: copy them, and add to them.
+"""Add to rows of a table.
 
-    take_rows   out[i] = table[ids[i]]
-    add_rows    table[ids[i]] += rows[i], where repeated ids are summed in the order of `ids`
+    table[ids[i]] += rows[i], where repeated ids are summed in the order of `ids`
 
-A table has R rows of width W; a call names N of them. The native forms support float32 on the CPU, and give the same
+A table has R rows of width W; a call names N of them. The native form supports float32 on the CPU, and gives the same
 values.
 """
 
@@ -17,17 +16,6 @@ from din.ops.native.library import Library
 def library_for(table: Tensor) -> Library | None:
     """Return the library of native forms if it is chosen and supports the tensor: float32 on the CPU."""
     return backend.library() if table.is_cpu and table.dtype == torch.float32 else None
-
-
-def take_rows(table_RW: Tensor, ids_N: Tensor) -> Tensor:
-    """Return a copy of rows `ids` of a table, [N, W]."""
-    library = library_for(table_RW)
-    if not library:
-        return table_RW.index_select(0, ids_N)
-    count, width = len(ids_N), table_RW.shape[1]
-    rows_NW = table_RW.new_empty(count, width)
-    library.din_take_rows(torch.get_num_threads(), count, ids_N, table_RW, width, 0, width, rows_NW, width, 0)
-    return rows_NW
 
 
 def add_rows(table_RW: Tensor, ids_N: Tensor, rows_NV: Tensor) -> None:

@@ -21,7 +21,6 @@ from din.model.embedding import Batch, to_tensors
 from din.model.model import build
 from din.ops.dense_update import dense_optimizer
 from din.ops.dice import Dice, batches_weigh
-from din.ops.table_rows import take_rows
 from din.ops.whole_step import Fields, Labels, fields_fit
 from din.params.train import LearningParams, Train
 from din.schema import Group
@@ -124,7 +123,7 @@ class Learner:
 
     def _gradient(self, inputs: StepInputs) -> tuple[Tensor, Tensor]:
         """Return the mean loss, a scalar, and the gradient of the table's rows [U, W]. The parameters get theirs."""
-        leaf = take_rows(self.table, inputs.rows)
+        leaf = self.table.index_select(0, inputs.rows)
         batch = inputs.batch
         fields = Fields(batch.lookups[Group.ITEM], batch.lookups[Group.BEHAVIOUR], batch.profile)
         if self._network and fields_fit(fields):
@@ -144,7 +143,7 @@ class Learner:
     def logits(self, inputs: StepInputs) -> Tensor:
         """Return the logits [B] of a batch in evaluation mode. The model must be in training mode, and stays in it."""
         self.model.eval()
-        logits = self._logits(take_rows(self.table, inputs.rows), inputs)
+        logits = self._logits(self.table.index_select(0, inputs.rows), inputs)
         self.model.train()
         return logits
 
@@ -164,7 +163,7 @@ class Learner:
         for inputs in batches:
             seen += inputs.impressions
             with torch.no_grad(), batches_weigh(inputs.impressions / seen):
-                self._logits(take_rows(self.table, inputs.rows), inputs)
+                self._logits(self.table.index_select(0, inputs.rows), inputs)
 
     def _logits(self, rows_UW: Tensor, inputs: StepInputs) -> Tensor:
         """Return the logits [B] of a batch, given the table's rows."""

@@ -22,7 +22,7 @@ from din.ops.dice import Dice
 from din.ops.histories import Packed
 from din.ops.inputs import Embedded, Places, encode, join
 from din.ops.lookup import Columns, lookup
-from din.ops.table_rows import add_rows, take_rows
+from din.ops.table_rows import add_rows
 from tests.helpers.backends import needs_compiler
 
 pytestmark = needs_compiler
@@ -196,7 +196,7 @@ def test_lookups(ids: list[int], fields: int, width: int, parts: int) -> None:
 
 
 @given(st.lists(st.integers(0, 6), max_size=30), st.integers(1, 35), st.integers(0, 3), st.integers(1, 3))
-def test_rows_are_taken_and_added(ids: list[int], width: int, wider: int, parts: int) -> None:
+def test_rows_are_added(ids: list[int], width: int, wider: int, parts: int) -> None:
     """Results are equal bit for bit, also with repeated ids and with rows wider than the table."""
     random = torch.Generator().manual_seed(0)
     table, own = torch.randn(7, width, generator=random), torch.tensor(ids, dtype=torch.int64)
@@ -208,7 +208,6 @@ def test_rows_are_taken_and_added(ids: list[int], width: int, wider: int, parts:
         return total
 
     with threads(parts):
-        assert torch.equal(*by_both(lambda: take_rows(table, own)))
         assert torch.equal(*by_both(added))
 
 
