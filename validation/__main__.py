@@ -1,20 +1,13 @@
 """The command `python -m validation`; its subcommand `gate` does not load Great Expectations."""
 
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from din.base.commandline import examples, run
-from din.base.errors import InputError
-from din.base.workspace import Workspace, require
 from din.params.reading import load
-from din.stages import stage
-
-HERE = Workspace(Path())
+from din.stages.here import HERE, running
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -26,18 +19,6 @@ app = typer.Typer(
     "block. Thresholds are in params.yaml; docs/validation.md explains the suites.",
     epilog=examples("dvc repro validate_raw          # with the stages before it", "python -m validation raw"),
 )
-
-
-@contextmanager
-def running(name: str, report: Path | None = None) -> Iterator[None]:
-    """Run a command as a stage, see `din.stages.stage.running`, but write nothing in a folder without params.yaml."""
-    try:
-        require(HERE.params)
-    except InputError as error:
-        print(error, file=sys.stderr)
-        raise typer.Exit(error.exit_code) from None
-    with stage.running(name, HERE, report):
-        yield
 
 
 @app.command(epilog=examples("python -m validation raw", "dvc repro validate_raw"))

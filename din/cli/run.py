@@ -10,36 +10,21 @@ from typing import TYPE_CHECKING
 import typer
 
 from din.base.errors import GateClosed, InputError, Unavailable, needing_space
-from din.base.workspace import Workspace, require
+from din.base.workspace import Workspace
+from din.stages.here import HERE as HERE
+from din.stages.here import check_root as check_root
+from din.stages.here import running as running
 
 if TYPE_CHECKING:
     from din.params.reading import Params
     from din.release.events import Event
-
-HERE = Workspace(Path())
-
-
-def check_root(*files: Path) -> None:
-    """End the command, before it writes anything here, unless these files of a workspace's root exist."""
-    with answering():
-        require(*files)
-
-
-@contextlib.contextmanager
-def running(name: str, workspace: Workspace, report: Path | None = None) -> Iterator[None]:
-    """Run a command as a stage; see `din.stages.stage.running`."""
-    from din.stages import stage
-
-    check_root(workspace.params)
-    with stage.running(name, workspace, report):
-        yield
 
 
 @contextlib.contextmanager
 def reporting(name: str, report: Path | None = None) -> Iterator[None]:
     """Run a command as a stage, and then write the run's reports, whether it succeeds or fails."""
     try:
-        with running(name, HERE, report):
+        with running(name, report):
             yield
     except SystemExit:
         write_reports(HERE)

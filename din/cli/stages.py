@@ -23,7 +23,7 @@ command = commands(app, "Stages")
 def code() -> None:
     """Hash the code and the package versions that each stage depends on into reports/code/."""
     check_root(HERE.params, HERE.pipeline)
-    with running("code", HERE):
+    with running("code"):
         from din.stages.code import write_code
 
         write_code(HERE, params_here())
@@ -44,7 +44,7 @@ def fetch(
 
             print(json.dumps(asdict(describe(HERE, params_here()))))
         return
-    with running("fetch", HERE):
+    with running("fetch"):
         from din.data.fetch import fetch
 
         fetch(HERE, params_here())
@@ -53,7 +53,7 @@ def fetch(
 @command("din featurize", "dvc repro featurize      # with the stages before it")
 def featurize() -> None:
     """Build point-in-time histories, vocabularies and splits in data/features/."""
-    with running("featurize", HERE):
+    with running("featurize"):
         from din.featurize.build import featurize
 
         featurize(HERE, params_here())
@@ -80,7 +80,7 @@ def train(
                 description = describe(compute)
             print(json.dumps(description.model_dump(), indent=2))
         return
-    with running("train", HERE, HERE.training):
+    with running("train", HERE.training):
         from din.train.run import train
 
         train(HERE, params_here())
@@ -89,7 +89,7 @@ def train(
 @command("din evaluate", "dvc repro evaluate       # with the stages before it")
 def evaluate() -> None:
     """Write metrics, floors and predictions into reports/."""
-    with running("evaluate", HERE, HERE.evaluation):
+    with running("evaluate", HERE.evaluation):
         from din.train.evaluate import evaluate
 
         evaluate(HERE, params_here())
@@ -98,7 +98,7 @@ def evaluate() -> None:
 @command("din refit", "dvc repro refit          # with the stages before it")
 def refit() -> None:
     """Let the judged model learn the test days too, into models/shipped/."""
-    with running("refit", HERE, HERE.refit):
+    with running("refit", HERE.refit):
         from din.train.refit import refit
 
         refit(HERE, params_here())
@@ -107,7 +107,7 @@ def refit() -> None:
 @command("din export", "dvc repro export         # with the stages before it")
 def export() -> None:
     """Export the model to ONNX as an immutable bundle in models/bundle/."""
-    with running("export", HERE):
+    with running("export"):
         from din.bundle.export import export
 
         export(HERE, params_here())
@@ -116,7 +116,7 @@ def export() -> None:
 @command("din check-parity", "dvc repro check_parity   # with the stages before it")
 def check_parity() -> None:
     """Check that PyTorch, onnxruntime and the scorer on raw ids compute the same probabilities."""
-    with running("check_parity", HERE, HERE.parity):
+    with running("check_parity", HERE.parity):
         from din.bundle.parity import check_parity
 
         check_parity(HERE, params_here())
