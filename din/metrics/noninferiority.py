@@ -62,7 +62,7 @@ def level_of(number: int, level: float) -> float:
     return level / (number * (number + 1))
 
 
-def resolves(estimate: Estimate, level: float, power: float = POWER) -> float:
+def excludable_loss(estimate: Estimate, level: float, power: float = POWER) -> float:
     """Return the smallest loss that a test at a one-sided level excludes with a given power; NaN with too few users."""
     return estimate.width(1 - level) + estimate.width(power)
 
@@ -89,6 +89,6 @@ def judge(days: Sequence[Estimate], margin: float, number: int, level: float, re
     if harmful or harmless:
         verdict = "closed" if harmful else "open"
     users = len(pooled.users)
-    excludes = resolves(pooled, spent)
+    excludes = excludable_loss(pooled, spent)
     needed = math.ceil(users * (excludes / margin) ** 2) if verdict == "borderline" and excludes > margin else None
     return ComparisonResult(number, verdict, interval, today, users, excludes, needed)

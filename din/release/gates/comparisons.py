@@ -21,7 +21,7 @@ from functools import partial
 from din.contracts.verdicts import Power
 from din.metrics.drift import population_stability_index
 from din.metrics.estimates import Estimate, Metric
-from din.metrics.noninferiority import WORST, ComparisonResult, judge, level_of, resolves
+from din.metrics.noninferiority import WORST, ComparisonResult, excludable_loss, judge, level_of
 from din.params.gate import Gate as Limits
 from din.release.gates import GATES
 from din.release.gates.case import Case, show_log, show_record
@@ -153,7 +153,7 @@ def margin_of(limits: Limits, today: Estimate) -> float:
     """
     if limits.margin != "auto":
         return limits.margin
-    excluded = resolves(today, level_of(1, 1 - limits.confidence), _EQUAL)
+    excluded = excludable_loss(today, level_of(1, 1 - limits.confidence), _EQUAL)
     if math.isnan(excluded):
         return limits.max_margin
     return min(max(excluded, MIN_MARGIN), limits.max_margin)

@@ -18,7 +18,7 @@ from typing import Any, Literal
 
 from din.contracts.verdicts import GateEntry, Power, Verdict
 from din.metrics.estimates import MIN_USERS, Estimate, Interval
-from din.metrics.noninferiority import resolves
+from din.metrics.noninferiority import excludable_loss
 
 Shows = Literal["within", "across", "beyond", "undefined"]
 _UNDEFINED = f"undefined: one class only, or fewer than {MIN_USERS} users tell about a class"
@@ -149,7 +149,7 @@ def from_estimate(
     elif verdict == "open" and reason:
         reason += "; this gate closes only if the whole interval lies outside"
     threshold = low if math.isinf(high) else [low, high]
-    excludes = finite(resolves(estimate, 1 - confidence))
+    excludes = finite(excludable_loss(estimate, 1 - confidence))
     power = Power(look=1, users=users, excludes=excludes, users_needed=needed)
     return Finding(verdict, interval.point, threshold, interval, rows, reason, power)
 

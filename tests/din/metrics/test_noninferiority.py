@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from din.metrics.estimates import Estimate, mean
-from din.metrics.noninferiority import judge, level_of, resolves
+from din.metrics.noninferiority import excludable_loss, judge, level_of
 
 LEVEL = 0.05
 USERS = 400
@@ -61,10 +61,10 @@ def test_at_the_margin_many_comparisons_rarely_decide(rng):
 
 
 def test_an_equal_candidate_opens_with_the_stated_power(rng):
-    """If the margin is what one comparison resolves, four of five equal candidates open at the first one."""
+    """If the margin is what one comparison excludes, four of five equal candidates open at the first one."""
     error = 0.001
     trials = 2000
-    margin = resolves(drawn(rng, 0.0, error), level_of(1, LEVEL))
+    margin = excludable_loss(drawn(rng, 0.0, error), level_of(1, LEVEL))
     opened = [judge([drawn(rng, 0.0, error)], margin, 1, LEVEL).verdict == "open" for _ in range(trials)]
     assert abs(np.mean(opened) - 0.8) <= sampled(0.8, trials)
 
