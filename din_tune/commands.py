@@ -35,7 +35,7 @@ def tune(
     It needs data/features/ of an earlier `dvc repro`, changes no other file, and keeps its trainings if it is killed.
     """
     with answering("tune"):
-        from din_tune.command import tune
+        from din_tune.tuning import tune
 
         limit = 20.0 if minutes is None and trials is None else minutes
         print_result(lambda: tune(HERE, params_here(), limit, trials, jobs, keep or ()), as_json)

@@ -135,7 +135,7 @@ def test_a_command_needs_no_more_than_its_extra() -> None:
         "din_loop.replay.replay": "train",
         "din_loop.watch.watch": "train",
         "din_report.write": "train",
-        "din_tune.command": "tune",
+        "din_tune.tuning": "tune",
     }
     for name, extra in extras.items():
         needed = graph.find_upstream_modules(name) & provided.keys()

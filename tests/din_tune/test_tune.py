@@ -34,12 +34,12 @@ from din.params.overlays import edit, read_overlay
 from din.params.reading import Params
 from din.train.fit import fit
 from din_start.params.defaults import defaults
-from din_tune import command, result, seeds
-from din_tune.command import tune
+from din_tune import result, seeds, tuning
 from din_tune.result import Candidate, TrialRow, Tuned
 from din_tune.space import Space
 from din_tune.study import WHY, ended, only_one, open_study, search
 from din_tune.training import executor
+from din_tune.tuning import tune
 from tests.factories.features import PLAIN, write_features
 from tests.helpers.html_page import Page
 from tests.helpers.settings import changed
@@ -136,9 +136,9 @@ def test_the_search_leaves_time_for_further_seeds(
         space.drawn(trial)
         study.tell(trial, 0.7)
 
-    monkeypatch.setattr(command, "search", searched)
-    monkeypatch.setattr(command, "seconds", lambda _: 100.0)
-    monkeypatch.setattr(command, "_finish", lambda *given: limits.append((None, given[-1].stop_at)))
+    monkeypatch.setattr(tuning, "search", searched)
+    monkeypatch.setattr(tuning, "seconds", lambda _: 100.0)
+    monkeypatch.setattr(tuning, "_finish", lambda *given: limits.append((None, given[-1].stop_at)))
     monkeypatch.setattr(result, "write", lambda *_: None)
     monkeypatch.setattr(result, "print_tuned", lambda _: None)
     began = time.monotonic()

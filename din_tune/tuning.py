@@ -1,4 +1,4 @@
-"""The command `din tune`."""
+"""What `din tune` does: search, train the best trials with further seeds, and write the overlay and the page."""
 
 import json
 import math
