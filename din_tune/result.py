@@ -28,7 +28,7 @@ class TrialRow:
 
 
 @dataclass(frozen=True)
-class Candidate:
+class Finalist:
     """Today's parameters (no number) or a trial on further seeds.
 
     Attributes:
@@ -66,7 +66,7 @@ class Tuned:
 
     Attributes:
         seeds: the further ones.
-        candidates: today's parameters, and the best trials.
+        candidates: the finalists, today's parameters first.
         winner: the number of the trial with the best mean. None: today's parameters have it.
         keys: what the winner changes.
         overlay: the path of the overlay. None: nothing is to change.
@@ -76,7 +76,7 @@ class Tuned:
     metric: str
     seeds: Sequence[int]
     trials: Sequence[TrialRow]
-    candidates: Sequence[Candidate]
+    candidates: Sequence[Finalist]
     winner: int | None
     keys: Sequence[KeyRow]
     overlay: str | None
@@ -88,7 +88,7 @@ class Tuned:
         if self.winner is None:
             tried = f"none of the best {len(self.candidates) - 1} of {len(self.trials)} trials"
             return f"Today's parameters stay: {tried} is better on further seeds."
-        won = next(candidate for candidate in self.candidates if candidate.trial == self.winner)
+        won = next(finalist for finalist in self.candidates if finalist.trial == self.winner)
         before, after = shown_metric(self.candidates[0].mean), shown_metric(won.mean)
         gain = "" if won.gain is None else f"gains {won.gain:+.4f} on average over new seeds and "
         pairs = zip(won.metrics, self.candidates[0].metrics, strict=True)
@@ -107,12 +107,12 @@ class Tuned:
         columns = ("parameters", *(f"seed {seed}" for seed in self.seeds), "mean", "gain", "lower", "upper")
         rows = [
             (
-                _name(candidate),
-                *candidate.metrics,
-                candidate.mean,
-                *map(_signed, (candidate.gain, candidate.lower, candidate.upper)),
+                _name(finalist),
+                *finalist.metrics,
+                finalist.mean,
+                *map(_signed, (finalist.gain, finalist.lower, finalist.upper)),
             )
-            for candidate in self.candidates
+            for finalist in self.candidates
         ]
         return PageTable("Further seeds", columns, rows)
 
@@ -158,8 +158,8 @@ def _signed(gain: float | None) -> str | None:
     return None if gain is None else f"{gain:+.4f}"
 
 
-def _name(candidate: Candidate) -> str:
-    return "today's" if candidate.trial is None else f"trial {candidate.trial}"
+def _name(finalist: Finalist) -> str:
+    return "today's" if finalist.trial is None else f"trial {finalist.trial}"
 
 
 def in_a_line(changes: Mapping[str, Any]) -> str:

@@ -24,7 +24,7 @@ from din.base.artifacts import atomic_path
 from din.base.workspace import Workspace
 from din.metrics.estimates import Estimate, mean
 from din.stages import code
-from din_tune.result import Candidate, in_a_line
+from din_tune.result import Finalist, in_a_line
 from din_tune.space import Space, Values
 from din_tune.training import FAILURES, run_and_judge
 
@@ -42,7 +42,7 @@ def folder(workspace: Workspace, study: str) -> Path:
 
 
 @dataclass(frozen=True)
-class Final:
+class FinalRound:
     """Trainings after the search of a study.
 
     Attributes:
@@ -60,14 +60,14 @@ class Final:
     seconds: float
     stop_at: float
 
-    def against_today(self, ranked: Sequence[tuple[int, Values]]) -> list[Candidate]:
+    def against_today(self, ranked: Sequence[tuple[int, Values]]) -> list[Finalist]:
         """Train today's parameters, the first of the result, and the best trials with further seeds.
 
         Args:
             ranked: numbers and changes of trials, the best first.
         """
-        candidates: list[tuple[int | None, Values]] = [(None, {}), *ranked[:BEST]]
-        all_values = [values for _, values in candidates]
+        entries: list[tuple[int | None, Values]] = [(None, {}), *ranked[:BEST]]
+        all_values = [values for _, values in entries]
         by_seed: list[list[Estimate | None]] = []
         for number in range(1, MOST_SEEDS + 1):
             if number > FEWEST_SEEDS and not self._has_time(all_values, number):
@@ -76,7 +76,7 @@ class Final:
         columns = list(zip(*by_seed, strict=True))
         return [
             _judged(trial, changes, trained, columns[0])
-            for (trial, changes), trained in zip(candidates, columns, strict=True)
+            for (trial, changes), trained in zip(entries, columns, strict=True)
         ]
 
     def without_each(self, changes: Values) -> dict[str, float | None]:
@@ -143,19 +143,19 @@ def _read(path: Path) -> Estimate | None:
 
 def _judged(
     trial: int | None, changes: Values, trained: Sequence[Estimate | None], today: Sequence[Estimate | None]
-) -> Candidate:
-    """Return a candidate, given its trainings and those of today's parameters with the same seeds."""
+) -> Finalist:
+    """Return a finalist, given its trainings and those of today's parameters with the same seeds."""
     metrics = [estimate.value if estimate and math.isfinite(estimate.value) else None for estimate in trained]
     reached = [metric for metric in metrics if metric is not None]
-    candidate = Candidate(trial, changes, metrics, fmean(reached) if len(reached) == len(metrics) else None)
+    finalist = Finalist(trial, changes, metrics, fmean(reached) if len(reached) == len(metrics) else None)
     differences = [new - old for new, old in zip(trained, today, strict=True) if new and old]
     if trial is None or not differences:
-        return candidate
+        return finalist
     gain = mean(differences)
     width = math.hypot(gain.width(_CONFIDENCE), _width_by_seed([difference.value for difference in differences]))
     if not math.isfinite(width):  # too few users tell, or one seed
-        return replace(candidate, gain=gain.value)
-    return replace(candidate, gain=gain.value, lower=gain.value - width, upper=gain.value + width)
+        return replace(finalist, gain=gain.value)
+    return replace(finalist, gain=gain.value, lower=gain.value - width, upper=gain.value + width)
 
 
 def _width_by_seed(gains: Sequence[float]) -> float:

@@ -62,25 +62,25 @@ class Space:
     today: Values
 
     @classmethod
-    def of(cls, params: Params, kept: Collection[str] = ()) -> "Space":
+    def of(cls, params: Params, fixed: Collection[str] = ()) -> "Space":
         """Return the space around some parameters.
 
         Args:
-            kept: dotted keys of params.yaml that keep today's values, with or without `train.`.
+            fixed: dotted keys of params.yaml that keep today's values, with or without `train.`.
 
         Raises:
-            InputError: the space of a key holds a value that the key can't have, or a kept key would not vary anyway.
+            InputError: the space of a key holds a value that the key can't have, or a fixed key would not vary anyway.
         """
         train = replace(params.train, start="scratch", champion=None)
         model = train.model.name
         parameters = leaves(Train) | leaves(MODELS[model].options or object, f"{_OPTIONS}.")
         compared = {_NAME: COMPARED} if model in COMPARED.values else {}
         searches = compared | {key: parameter.search for key, parameter in parameters.items() if parameter.search}
-        kept_names = {key.removeprefix("train."): key for key in kept}
-        if unknown := [key for name, key in kept_names.items() if name not in searches]:
+        fixed_names = {key.removeprefix("train."): key for key in fixed}
+        if unknown := [key for name, key in fixed_names.items() if name not in searches]:
             varying = listed(f"train.{key}" for key in searches)
             raise InputError(f"--keep {listed(unknown)}: expected keys that would vary: {varying}")
-        searches = {key: search for key, search in searches.items() if key not in kept_names}
+        searches = {key: search for key, search in searches.items() if key not in fixed_names}
         models = COMPARED.values if _NAME in searches else (model,)
         searches = {key: search for key, search in searches.items() if any(MODELS.reads(name, key) for name in models)}
         space = cls(replace(params, train=train), searches, {key: _value(train, key) for key in searches})

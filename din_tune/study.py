@@ -42,7 +42,7 @@ from din_tune.space import Space
 optuna.logging.set_verbosity(optuna.logging.ERROR)
 WHY = "why"
 """The attribute of a trial that says why it failed. A trial that was killed for the first time has none."""
-_KEPT = 75.0
+_GO_ON_PERCENT = 75.0
 """The percentage of trials that go on after an epoch. Strongly regularised ones learn slowly, and may win later."""
 _COMPARED = 5
 """The smallest number of complete trials, at the same epoch, that a trial is compared with."""
@@ -143,7 +143,7 @@ def _load(workspace: Workspace, name: str, space: Space, seed: int = 0) -> Study
     return optuna.create_study(
         storage=JournalStorage(JournalFileBackend(str(_journal(workspace)))),
         sampler=sampler,
-        pruner=PercentilePruner(_KEPT, n_startup_trials=_COMPARED, n_warmup_steps=3, n_min_trials=_COMPARED),
+        pruner=PercentilePruner(_GO_ON_PERCENT, n_startup_trials=_COMPARED, n_warmup_steps=3, n_min_trials=_COMPARED),
         study_name=name,
         direction="maximize",
         load_if_exists=True,

@@ -21,7 +21,7 @@ from din_report.page import render
 from din_report.run import Run
 from din_report.runs import write_runs
 from din_report.write import write_report
-from din_tune.result import Candidate, KeyRow, TrialRow, Tuned
+from din_tune.result import Finalist, KeyRow, TrialRow, Tuned
 from din_tune.result import write as write_tuned
 from din_tune.space import Space
 from tests.din_report.browser import chromium, visit
@@ -101,8 +101,8 @@ def _tuned() -> Tuned:
     changes = {"learning.regularization": 100.0, "learning.initial_item_bias": "zero", "model.name": "base"}
     trials = [TrialRow(n, "pruned" if n % 4 else "complete", 0.7 + n / 1000, 3.5, changes, "") for n in range(40)]
     failed = TrialRow(40, "fail", None, 1.0, changes, "the loss is not finite; lower train.learning.learning_rate")
-    today = Candidate(None, {}, [0.7, 0.71, 0.7, 0.72], 0.7075)
-    won = Candidate(36, changes, [0.72, 0.73, None, 0.74], 0.73, 0.02, 0.005, 0.035)
+    today = Finalist(None, {}, [0.7, 0.71, 0.7, 0.72], 0.7075)
+    won = Finalist(36, changes, [0.72, 0.73, None, 0.74], 0.73, 0.02, 0.005, 0.035)
     keys = [KeyRow(key, "today's", value, "AUC 0.7300; with today's 0.7100") for key, value in changes.items()]
     page = "reports/tuning.html"
     return Tuned("auc", [2, 3, 4, 5], [*trials, failed], [today, won], 36, keys, "tuned.yaml", page)

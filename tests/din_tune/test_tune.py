@@ -35,7 +35,7 @@ from din.params.reading import Params
 from din.train.fit import fit
 from din_start.params.defaults import defaults
 from din_tune import result, seeds, tuning
-from din_tune.result import Candidate, TrialRow, Tuned
+from din_tune.result import Finalist, TrialRow, Tuned
 from din_tune.space import Space
 from din_tune.study import WHY, ended, only_one, open_study, search
 from din_tune.training import executor
@@ -105,10 +105,10 @@ def test_further_seeds_go_on_from_those_that_are_kept(
     space = Space.of(tiny)
     folder = seeds.folder(workspace, "study")
 
-    def trained(stop_at: float) -> tuple[list[Candidate], int]:
+    def trained(stop_at: float) -> tuple[list[Finalist], int]:
         with executor(workspace, tiny, 1) as pool:
-            final = seeds.Final(workspace.features, space, pool, folder, 1, 1.0, stop_at)
-            found = final.against_today([(1, space.starts[1])])
+            final_round = seeds.FinalRound(workspace.features, space, pool, folder, 1, 1.0, stop_at)
+            found = final_round.against_today([(1, space.starts[1])])
         return found, len(re.findall(r"seed \d, .*: 0\.", capsys.readouterr().err))
 
     two, trainings = trained(time.monotonic())
@@ -170,8 +170,8 @@ def _certain(value: float) -> Estimate:
 
 def test_a_metric_of_zero_counts() -> None:
     """Only a training that failed has no metric."""
-    today = Candidate(None, {}, [0.0, 0.5, None], None)
-    best = Candidate(3, {}, [0.2, 0.6, 0.7], 0.5, gain=0.15)
+    today = Finalist(None, {}, [0.0, 0.5, None], None)
+    best = Finalist(3, {}, [0.2, 0.6, 0.7], 0.5, gain=0.15)
     found = Tuned(
         "auc",
         (1, 2, 3),
