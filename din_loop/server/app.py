@@ -33,7 +33,7 @@ from din_loop.server.answers import Answer, Answering
 from din_loop.server.bodies import RETRY, Bodies, parsed_bytes
 from din_loop.server.deployment import Deployment
 from din_loop.server.openapi import description
-from din_loop.server.shadow import Shadow
+from din_loop.server.shadow import Challenger
 from din_loop.server.workers import BusyError, LateError, Workers
 
 _LOG = logging.getLogger("din_loop.server")
@@ -49,13 +49,9 @@ _OBJECTS = 10_000
 """The new objects after which Python looks for garbage. Its own 700 triple the time to parse a list of many lists."""
 
 
-def app(deployment: Deployment, shadow: Shadow | str | None = None) -> Starlette:
-    """Return the server of a deployment.
-
-    Args:
-        shadow: the challenger, if there is one, or why it is missing.
-    """
-    server = Server(deployment, shadow)
+def app(deployment: Deployment, challenger: Challenger) -> Starlette:
+    """Return the server of a deployment."""
+    server = Server(deployment, challenger)
     served = Starlette(
         routes=[
             Route("/v1/score", server.score, methods=["POST"]),
@@ -101,9 +97,9 @@ class _Times:
 
 
 class Server:
-    """The routes, and what they share. Arguments as in `app`."""
+    """The routes, and what they share."""
 
-    def __init__(self, deployment: Deployment, shadow: Shadow | str | None) -> None:
+    def __init__(self, deployment: Deployment, challenger: Challenger) -> None:
         settings = deployment.settings
         self._deployment = deployment
         self._settings = settings
@@ -111,8 +107,8 @@ class Server:
         self._slow_at = 0.0
         self._bodies = Bodies(settings.limits.request_bytes, settings.timeout)
         self._log = AnswerLog.of(settings)
-        self._shadow = shadow if isinstance(shadow, Shadow) else None
-        self._no_shadow = shadow if isinstance(shadow, str) else None
+        self._shadow = challenger.shadow
+        self._no_shadow_because = challenger.missing_because
         metrics.SHADOW_ON.set(self._shadow is not None)
 
     @contextlib.asynccontextmanager
@@ -191,7 +187,7 @@ class Server:
                 "refused": refused
                 and {"record": refused.record.number, "reason": refused.reason, "again_in": refused.seconds_left},
                 "shadow": (shadow and {"version": shadow.scorer.version, "problem": shadow.problem})
-                or (self._no_shadow and {"version": None, "problem": self._no_shadow}),
+                or (self._no_shadow_because and {"version": None, "problem": self._no_shadow_because}),
             },
             status_code=200 if ready else 503,
             headers=None if ready else RETRY,

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest, multiprocess
 
-FOLDER = "PROMETHEUS_MULTIPROC_DIR"
+MULTIPROCESS_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5)
 
 ANSWERS = Counter("din_answers", "Answers to POST requests, to wrong routes, and after bugs, by status.", ["status"])
@@ -33,9 +33,9 @@ REFUSING = Gauge("din_refusing", "1 while the registry's champion is refused.", 
 
 def page() -> bytes:
     """Return the figures of this process, or of all processes if there are several, in Prometheus' text form."""
-    if FOLDER not in os.environ:
+    if MULTIPROCESS_VARIABLE not in os.environ:
         return generate_latest()
-    for path in Path(os.environ[FOLDER]).glob("gauge_live*.db"):  # uvicorn tells nobody that a process has died
+    for path in Path(os.environ[MULTIPROCESS_VARIABLE]).glob("gauge_live*.db"):  # uvicorn tells of no dead process
         pid = int(path.stem.rpartition("_")[2])
         try:
             os.kill(pid, 0)

@@ -21,9 +21,9 @@ from din.base.errors import InputError, Unavailable
 from din_loop.server.answer_log import AnswerLog
 from din_loop.server.app import app
 from din_loop.server.deployment import Deployment
-from din_loop.server.metrics import FOLDER
+from din_loop.server.metrics import MULTIPROCESS_VARIABLE
 from din_loop.server.settings import Settings
-from din_loop.server.shadow import Shadow
+from din_loop.server.shadow import Challenger, Shadow
 
 _LOG = logging.getLogger("din_loop.server")
 _IDLE_SECONDS = 75
@@ -63,7 +63,7 @@ def serve(settings: Settings, host: str, port: int, processes: int) -> None:
     with suppress(ValueError, OSError):  # macOS has a lower limit of its own
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))  # each connection is a file, and 1,024 are soon idle
     if processes == 1:
-        served = app(Deployment(settings), Shadow.of(settings))
+        served = app(Deployment(settings), Challenger(Shadow.of(settings)))
         _check_address(host, port)
         uvicorn.run(served, **options(host, port))
         return
@@ -73,7 +73,7 @@ def serve(settings: Settings, host: str, port: int, processes: int) -> None:
     _check_address(host, port)
     settings.hand_over()
     with TemporaryDirectory() as folder:
-        os.environ[FOLDER] = folder
+        os.environ[MULTIPROCESS_VARIABLE] = folder
         uvicorn.run("din_loop.server.run:create", factory=True, workers=processes, **options(host, port))
 
 
@@ -105,16 +105,13 @@ def _end_with_parent() -> None:
         os.kill(os.getpid(), signal.SIGTERM)
 
 
-def challenger(settings: Settings) -> Shadow | str | None:
-    """Return the challenger, if there is one, or why it is missing: it may have gone since the command began.
-
-    A process that starts again then serves without it.
-    """
+def challenger(settings: Settings) -> Challenger:
+    """Return the challenger. A process that starts again serves without one that has gone since the command began."""
     try:
-        return Shadow.of(settings)
+        return Challenger(Shadow.of(settings))
     except (InputError, Unavailable) as error:
         _LOG.error("%s; no challenger is scored", error)
-        return str(error)
+        return Challenger(missing_because=str(error))
 
 
 def _check_address(host: str, port: int) -> None:

@@ -9,7 +9,7 @@ nobody who reads the server's log mistakes a challenger's answer for one that a 
 import logging
 import threading
 import time
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from queue import SimpleQueue
 from typing import Self
@@ -126,6 +126,19 @@ class Shadow:
         if self._log:
             shadowed = replace(answer, version=version, probabilities=probabilities)
             self._log.put(self._log.drawn(shadowed), size)
+
+
+@dataclass(frozen=True)
+class Challenger:
+    """The challenger of one process, as far as there is one.
+
+    Attributes:
+        shadow: None if the options name none, or if it is missing.
+        missing_because: why it can't be opened.
+    """
+
+    shadow: Shadow | None = None
+    missing_because: str | None = None
 
 
 def _opened(settings: Settings, name: str) -> Scorer:

@@ -16,6 +16,7 @@ from starlette.routing import Route
 from din import cli
 from din_loop.server import run
 from din_loop.server.app import app
+from din_loop.server.shadow import Challenger
 from tests.din_loop.served_world import World
 
 EXAMPLES = Path(__file__).parents[3] / "examples/kubernetes"
@@ -53,7 +54,7 @@ def test_the_command_is_accepted(pod: dict[str, Any]) -> None:
 def test_the_probes_are_routes(pod: dict[str, Any], steady: World) -> None:
     """Kubernetes starts no pod whose probes ask for what the server does not have."""
     container = pod["containers"][0]
-    routes = {route.path for route in app(steady.deploy()).routes if isinstance(route, Route)}
+    routes = {route.path for route in app(steady.deploy(), Challenger()).routes if isinstance(route, Route)}
     assert {container[probe]["httpGet"]["path"] for probe in PROBES} <= routes
     assert {container[probe]["httpGet"]["port"] for probe in PROBES} <= {"http", container["ports"][0]["containerPort"]}
 
