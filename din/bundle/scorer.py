@@ -3,9 +3,9 @@
     scorer = Scorer.open("models/bundle")        # verified; `din.release.registry.cache` opens a champion
     scorer.score({"user": {"user_id": 7}, "history": [50, 181], "candidates": [172, 96]})
 
-C kernels score DIN (`din.bundle.native`). Where there is no C compiler, and for other models, onnxruntime does:
-`score` answers one request with request.onnx, which encodes the history once for all candidates, and `score_many` packs
-many requests for batch.onnx. Memory is bounded, because requests beyond `Limits` are refused.
+C kernels score the built-in models (`din.bundle.native`). Where there is no C compiler, and for other models,
+onnxruntime does: `score` answers one request with request.onnx, which encodes the history once for all candidates, and
+`score_many` packs many requests for batch.onnx. Memory is bounded, because requests beyond `Limits` are refused.
 Opening a bundle reads and hashes every file once, and keeps the vocabularies as dictionaries, with about 100 bytes per
 value. docs/serving.md describes requests.
 """
@@ -272,7 +272,7 @@ class Graph(Runner):
 
 
 class Kernels(Runner):
-    """DIN in C, for batches that are requests or for all others."""
+    """A built-in model in C, for batches that are requests or for all others."""
 
     def __init__(self, model: NativeModel, *, request: bool) -> None:
         self._model = model
