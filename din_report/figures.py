@@ -120,7 +120,7 @@ def scored(workspace: Workspace, params: Params) -> Scored:
     """
     evidence = Evidence(workspace, params)
     features = evidence.features
-    sample = evidence.sample
+    sample = evidence.judged_sample
     if not len(sample):
         raise InputError("no user has few enough test rows for the figures' sample")
     valid = evidence.draw(pq.read_table(workspace.predictions / "valid.parquet"))
@@ -136,7 +136,7 @@ def scored(workspace: Workspace, params: Params) -> Scored:
     splits: dict[SplitName, pa.Table] = {"valid": valid, "test": sample}
     by_day = splits if features.by_time else {}
     return Scored(
-        rows=len(evidence.rows),
+        rows=len(evidence.judged_rows),
         sampled=len(sample),
         auc=measured("auc", sample).interval(confidence),
         over_lr=measured("auc", sample, against="lr").interval(confidence) if has_lr else None,

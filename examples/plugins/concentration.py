@@ -22,7 +22,7 @@ class Options:
 @GATES.register("concentration", Options, model="judged")
 def concentration(case: Case, options: Options) -> Finding:
     """Find the item that is on top for most users of the test rows."""
-    rows = case.evidence.rows
+    rows = case.evidence.judged_rows
     user, item, prediction = (rows[name].to_numpy() for name in ("user", "item", "prediction"))
     order = np.lexsort((prediction, user))
     last_of_user = np.append(user[order][1:] != user[order][:-1], True)

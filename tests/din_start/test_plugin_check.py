@@ -27,7 +27,7 @@ from din.release.gates import GATES
 
 @GATES.register("checked_gate")
 def checked_gate(case):
-    return case.evidence.rows["no such column"]
+    return case.evidence.judged_rows["no such column"]
 """
 
 

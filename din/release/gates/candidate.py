@@ -109,9 +109,9 @@ def evaluation(case: Case) -> Finding:
     exported = _equal(pairs, problem, "dvc repro export")
     if exported.verdict == "closed":
         return exported
-    gap = _largest_gap(evidence.rows, stated)
+    gap = _largest_gap(evidence.judged_rows, stated)
     reason = f"evaluation.json does not follow from {case.workspace.predictions}; run `dvc repro`"
-    return decide(gap <= _TOLERANCE, gap, _TOLERANCE, reason, len(evidence.rows))
+    return decide(gap <= _TOLERANCE, gap, _TOLERANCE, reason, len(evidence.judged_rows))
 
 
 def _largest_gap(rows: pa.Table, stated: Evaluation) -> float:
@@ -147,14 +147,14 @@ def min_gauc(case: Case) -> Finding:
 
 
 def _at_least(case: Case, metric: Metric, limit: float) -> Finding:
-    rows = case.evidence.shipped_sample
+    rows = case.evidence.crossfit_sample
     return from_estimate(within, measured(metric, rows), case.limits.confidence, limit, rows=len(rows))
 
 
 @GATES.register("{metric}_over_popularity", model="judged", run="first", every_metric=True, command=show_evaluation)
 def over_popularity(case: Case, metric: Metric) -> Finding:
     """Judge that the candidate is better than popularity, or by a further metric that it is not certainly worse."""
-    rows = case.evidence.sample
+    rows = case.evidence.judged_sample
     rule = within if metric == case.limits.metrics[0] else not_outside
     gain = measured(metric, rows, against="popularity")
     return _advised(case, metric, from_estimate(rule, gain, case.limits.confidence, 0.0, rows=len(rows)))
@@ -167,7 +167,7 @@ def over_lr(case: Case, metric: Metric) -> Finding:
     Counting costs nothing, so no model may lose to it. LR is another model, and a better one by the first metric may
     cost as much of a further one as a new champion may.
     """
-    rows = case.evidence.sample
+    rows = case.evidence.judged_sample
     if "lr" not in rows.column_names:
         raise InputError("LR is not trained where a champion is continued; run once with train.start: scratch")
     gain = measured(metric, rows, against="lr")
@@ -202,6 +202,7 @@ def refit(case: Case) -> Finding:
     evidence = case.evidence
     report = evidence.refit
     facts = evidence.facts
+    learned = sum(day.rows for day in report.days)
     lesson = report.crossfit
     pairs = {
         "the judged model": (facts.inputs.model, report.inputs.model),
@@ -211,8 +212,8 @@ def refit(case: Case) -> Finding:
         "the cross-fitted predictions": (report.predictions, evidence.hash_of("crossfit")),
         "judged_until": (facts.judged_until, report.judged_until),
         "seen_until": (facts.seen_until, report.seen_until),
-        "learned test rows": (len(evidence.rows) if evidence.learned else 0, sum(day.rows for day in report.days)),
-        "cross-fitted rows": (len(evidence.crossfit) if evidence.learned else None, lesson and lesson.rows),
+        "learned test rows": (len(evidence.judged_rows) if evidence.learned else 0, learned),
+        "cross-fitted rows": (len(evidence.crossfit_rows) if evidence.learned else None, lesson and lesson.rows),
     }
     return _equal(pairs, "the bundle was not exported after this refit")
 
@@ -234,7 +235,7 @@ def shipped(case: Case) -> Finding:
         InputError: a score of the shipped model, or of the models that have learned the rows too, is not finite.
     """
     evidence = case.evidence
-    rows = evidence.shipped_sample
+    rows = evidence.crossfit_sample
     if not evidence.learned:
         return Finding("open", 0.0, 0.0, reason="nothing was learned after the model was judged")
     if not all(np.isfinite(rows[name].to_numpy()).all() for name in ("shipped", "taught")):

@@ -58,7 +58,7 @@ def champion_today(case: Case) -> Finding:
     text = f"the champion had AUC {recorded:.4f} on the rows it was promoted on and has {now.value:.4f} on today's"
     candidate_until = datetime.fromisoformat(case.evidence.facts.judged_until).date()
     has_learned_newer = candidate_until > datetime.fromisoformat(champion.facts.seen_until).date()
-    tested = case.evidence.sample
+    tested = case.evidence.judged_sample
     gain = measured("auc", tested, against=champion.score(tested)).interval(confidence)
     if is_near:
         together = fall / case.limits.max_champion_drop + gain.point / case.limits.max_gain

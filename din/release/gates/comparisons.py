@@ -80,7 +80,7 @@ def lesson_delta(case: Case, metric: Metric) -> Finding:
     evidence = case.evidence
     if not evidence.learned:
         return Finding("open", 0.0, 0.0, reason="nothing was learned after the model was judged")
-    sample = evidence.draw(evidence.crossfit.append_column("judged", evidence.rows["prediction"]))
+    sample = evidence.draw(evidence.crossfit_rows.append_column("judged", evidence.judged_rows["prediction"]))
     change = measured(metric, sample, against="judged")
     margin = margin_of(limits, change)
     return _finding(judge([change], margin, 1, 1 - limits.confidence), margin, limits, len(sample))

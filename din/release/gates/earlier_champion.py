@@ -131,7 +131,7 @@ class EarlierChampion:
 
         At most `MOST_ROWS`, and none if it has learned today's newest rows.
         """
-        rows = self._evidence.crossfit
+        rows = self._evidence.crossfit_rows
         fair = fair_rows(self._evidence.facts, self.facts, rows["timestamp"].to_numpy())
         return self._evidence.draw(rows.filter(pa.array(fair)))
 

@@ -88,7 +88,7 @@ class Evidence:
         return Features(self.workspace.features)
 
     @cached_property
-    def rows(self) -> pa.Table:
+    def judged_rows(self) -> pa.Table:
         """All test rows with the predictions of the judged model."""
         return pq.read_table(self.workspace.predictions / "test.parquet")
 
@@ -103,7 +103,7 @@ class Evidence:
         return hash_files(self.workspace.shipped) != hash_files(self.workspace.model)
 
     @cached_property
-    def crossfit(self) -> pa.Table:
+    def crossfit_rows(self) -> pa.Table:
         """The rows that judge the shipped model, with its own and cross-fitted predictions; see `din.train.refit`.
 
         They are the judged model's test rows, after the other days of the lesson if a champion is continued.
@@ -112,7 +112,7 @@ class Evidence:
             InputError: they are others, or have other predictions than the judged model's although nothing was learned.
         """
         rows = pq.read_table(self.workspace.crossfit / "predictions.parquet")
-        judged = self.rows
+        judged = self.judged_rows
         before = max(len(rows) - len(judged), 0) if self.params.train.continues else 0
         if not rows.slice(before).select(_ROW).equals(judged.select(_ROW)):
             raise InputError(f"{self.workspace.crossfit} has other rows than the judged model's; run `dvc repro`")
@@ -121,14 +121,14 @@ class Evidence:
         return rows
 
     @cached_property
-    def sample(self) -> pa.Table:
-        """At most `MOST_ROWS` of `rows`, with all rows of each drawn user."""
-        return self.draw(self.rows)
+    def judged_sample(self) -> pa.Table:
+        """At most `MOST_ROWS` of `judged_rows`, with all rows of each drawn user."""
+        return self.draw(self.judged_rows)
 
     @cached_property
-    def shipped_sample(self) -> pa.Table:
-        """At most `MOST_ROWS` of `crossfit`, with all rows of each drawn user."""
-        return self.draw(self.crossfit)
+    def crossfit_sample(self) -> pa.Table:
+        """At most `MOST_ROWS` of `crossfit_rows`, with all rows of each drawn user."""
+        return self.draw(self.crossfit_rows)
 
     @cached_property
     def about(self) -> About:

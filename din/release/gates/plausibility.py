@@ -41,7 +41,7 @@ def implausible_gain(case: Case) -> Finding:
         raise InputError("an AUC is undefined: one class only, or a score that is not a number")
     observed, limit = max(figures.values(), key=lambda figure: figure[0] - figure[1])
     beyond = [f"{name} {value:.4f} (limit {most:g})" for name, (value, most) in figures.items() if value > most]
-    rows = len(case.evidence.rows)
+    rows = len(case.evidence.judged_rows)
     if not beyond:
         return Finding("open", observed, limit, rows=rows)
     reason = (
@@ -57,9 +57,9 @@ def _figures(case: Case) -> dict[str, tuple[float, float]]:
     The gain over LR is also compared with the gains that recent champions recorded when they were promoted.
     """
     limits = case.limits
-    rows = case.evidence.rows
+    rows = case.evidence.judged_rows
     judged = _auc(rows, "prediction")
-    shipped = _auc(case.evidence.crossfit, "prediction")
+    shipped = _auc(case.evidence.crossfit_rows, "prediction")
     over_lr = None if case.evidence.params.train.continues else judged - _auc(rows, "lr")
     figures = {"AUC": (max(judged, shipped), limits.max_auc)}
     if over_lr is not None:

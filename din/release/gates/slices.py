@@ -38,7 +38,7 @@ _CHAMPION = "champion's scores"
 @GATES.register("slice_auc", model="crossfit", run="first", command=show_evaluation)
 def slice_auc(case: Case) -> Finding:
     """Judge that the candidate ranks no slice certainly worse than chance."""
-    return _worst(case, case.evidence.shipped_sample, lambda rows: measured("auc", rows), 0.5)
+    return _worst(case, case.evidence.crossfit_sample, lambda rows: measured("auc", rows), 0.5)
 
 
 @GATES.register("slice_delta", model="crossfit", run="later", compares=True, equal=0.0, command=show_evaluation)
@@ -70,7 +70,7 @@ def slice_calibration(case: Case) -> Finding:
 
 def _rows(case: Case) -> pa.Table:
     """Return the rows that judge the shipped model, with the champion's scores if it has any."""
-    return _beside(case.scored_champion) if case.scored_champion else case.evidence.shipped_sample
+    return _beside(case.scored_champion) if case.scored_champion else case.evidence.crossfit_sample
 
 
 def _beside(champion: EarlierChampion) -> pa.Table:

@@ -28,7 +28,7 @@ _KEY = ["sequence", "timestamp", "user", "label"]
 
 def dump(evidence: Evidence) -> bytes:
     """Return the candidate's cross-fitted predictions as a Parquet file."""
-    rows = evidence.draw(evidence.crossfit)
+    rows = evidence.draw(evidence.crossfit_rows)
     table = _keyed(evidence, rows).append_column("prediction", rows["prediction"])
     sink = BytesIO()
     pq.write_table(table, sink, compression="zstd")
@@ -48,7 +48,7 @@ def stored(evidence: Evidence, registry: Registry, record: Record) -> pa.Table:
     except (InputError, pa.ArrowException) as error:
         problem = f"it has learned all of today's test rows, and {CROSSFIT} of its record can't be read: {error}"
         raise InputError(problem) from None
-    rows = evidence.crossfit
+    rows = evidence.crossfit_rows
     today = _keyed(evidence, rows).append_column("row", pa.array(np.arange(len(rows))))
     both = today.join(kept, _KEY, join_type="inner").sort_by("row")
     if not len(both):

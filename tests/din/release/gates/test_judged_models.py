@@ -68,6 +68,6 @@ def test_a_gate_reads_the_model_that_it_states(name: str, reports: dict[tuple[bo
     }
     expected = {*FILES} if name in READ_BOTH else {states}
     assert changed == expected, (
-        f"{name} states model={states!r}, so its entry must follow from {FILES[states]}, e.g. from case.evidence.rows. "
-        "A gate that only repeats a figure of a report states no model."
+        f"{name} states model={states!r}, so its entry must follow from {FILES[states]}, e.g. from "
+        f"case.evidence.{states}_rows. A gate that only repeats a figure of a report states no model."
     )
