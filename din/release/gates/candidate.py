@@ -202,7 +202,7 @@ def refit(case: Case) -> Finding:
     evidence = case.evidence
     report = evidence.refit
     facts = evidence.facts
-    learned = sum(day.rows for day in report.days)
+    learned_rows = sum(day.rows for day in report.days)
     lesson = report.crossfit
     pairs = {
         "the judged model": (facts.inputs.model, report.inputs.model),
@@ -212,7 +212,7 @@ def refit(case: Case) -> Finding:
         "the cross-fitted predictions": (report.predictions, evidence.hash_of("crossfit")),
         "judged_until": (facts.judged_until, report.judged_until),
         "seen_until": (facts.seen_until, report.seen_until),
-        "learned test rows": (len(evidence.judged_rows) if evidence.learned else 0, learned),
+        "learned test rows": (len(evidence.judged_rows) if evidence.learned else 0, learned_rows),
         "cross-fitted rows": (len(evidence.crossfit_rows) if evidence.learned else None, lesson and lesson.rows),
     }
     return _equal(pairs, "the bundle was not exported after this refit")
@@ -242,26 +242,26 @@ def shipped(case: Case) -> Finding:
         raise InputError("the shipped model, or one that has learned the rows too, gave a score that is not a number")
     confidence = evidence.limits.confidence
     last = _last_days(rows)
-    gain = measured("auc", last, "shipped", "taught").interval(confidence)
-    learned = measured("auc", last, "taught", "prediction").value
-    permitted = float(np.clip(learned / 2, MIN_MARGIN, evidence.limits.max_margin))
-    loss = measured("log_loss", rows, "shipped", "prediction").interval(confidence)
+    auc_gap = measured("auc", last, "shipped", "taught").interval(confidence)
+    worth_of_learning = measured("auc", last, "taught", "prediction").value
+    permitted = float(np.clip(worth_of_learning / 2, MIN_MARGIN, evidence.limits.max_margin))
+    log_loss_gap = measured("log_loss", rows, "shipped", "prediction").interval(confidence)
     low, high = evidence.params.validate_predictions.calibration
     calibration = Claim(measured("calibration_ratio", rows, "shipped").interval(confidence), low, high)
     problems = []
-    if not (gain.upper >= -permitted and loss.lower <= 0):  # NaN closes
+    if not (auc_gap.upper >= -permitted and log_loss_gap.lower <= 0):  # NaN closes
         problems.append("does not predict them like a model that has")
     if not_outside(calibration) == "closed":
         problems.append("is miscalibrated on them")
     if not problems:
-        return Finding("open", gain.point, -permitted, gain, len(rows))
+        return Finding("open", auc_gap.point, -permitted, auc_gap, len(rows))
     reason = (
         f"the shipped model has learned these rows, but {' and '.join(problems)}. AUC on the last days minus that "
-        f"of stand-ins that learned a part: {Claim(gain, -permitted)}. Log loss minus that of stand-ins that learned "
-        f"none: {Claim(loss, -math.inf, 0.0).figure}. Mean prediction / CTR: {calibration.figure}, "
+        f"of stand-ins that learned a part: {Claim(auc_gap, -permitted)}. Log loss minus that of stand-ins that "
+        f"learned none: {Claim(log_loss_gap, -math.inf, 0.0).figure}. Mean prediction / CTR: {calibration.figure}, "
         f"expected {low:g} to {high:g} (validate_predictions.calibration). Run `dvc repro -f refit`"
     )
-    return Finding("closed", gain.point, -permitted, gain, len(rows), reason)
+    return Finding("closed", auc_gap.point, -permitted, auc_gap, len(rows), reason)
 
 
 def _last_days(rows: pa.Table) -> pa.Table:
