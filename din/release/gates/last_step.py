@@ -62,12 +62,12 @@ def last_step(case: Case) -> Finding:
     claim = Claim(bound, -margin - fall)
     champions = f"record {champion.record.number} against record {before.record.number}, which it replaced"
     comparison = f"{champions}, on {_days(rows)}: {metric.upper()}"
-    if claim.shows == "beyond":
+    if _certainly_below(bound.upper, -margin - fall):
         starts = started_from(case.evidence.facts) == champion.record.version
         return replace(
             finding, verdict="closed" if starts else "open", reason=f"the last step harmed: {comparison} {claim}"
         )
-    if bound.upper < -margin:
+    if _certainly_below(bound.upper, -margin):
         doubt = f"record {before.record.number} itself is certainly below {lowest:.4f}, so today's log may be broken"
         return replace(finding, reason=f"{comparison} {Claim(bound, -margin)}; but {doubt}")
     if claim.shows == "across":
@@ -80,14 +80,18 @@ def _days(rows: pa.Table) -> str:
     return " to ".join(dict.fromkeys([str(times.min()), str(times.max())]))
 
 
+def _certainly_below(upper: float | None, low: float) -> bool:
+    """Return whether a gain is certainly below a limit, given its upper bound; undefined proves nothing."""
+    return upper is not None and upper < low
+
+
 def harm(gates: Sequence[GateEntry], history: Sequence[Record]) -> Harm | None:
     """Return the proven harm that the gate `last_step` found, whatever its verdict, or None."""
     back = predecessor(history) if history else None
     entry = next((gate for gate in gates if gate.name == _NAME), None)
     if back is None or entry is None or not entry.reason or not entry.interval:
         return None
-    upper = entry.interval[1]
-    if upper is None or upper >= entry.threshold:
+    if not _certainly_below(entry.interval[1], entry.threshold):
         return None
     return Harm(record=history[-1].number, back_to=back.number, reason=entry.reason)
 
