@@ -64,8 +64,8 @@ def champion_today(case: Case) -> Finding:
         together = fall / case.limits.max_champion_drop + gain.point / case.limits.max_gain
         if has_learned_newer or gain.lower <= 0 or together < TOGETHER:
             return replace(finding, reason=f"{text}, near the limit: {_ADVICE}")
-        text += f", where the candidate, which has learned no newer day, has {gain.point:.4f} more; both are near their"
-        return replace(finding, verdict="borderline", reason=f"{text} limits: {_ADVICE}")
+        text += f", where the candidate, which has learned no newer day, has {gain.point:.4f} more"
+        return replace(finding, verdict="borderline", reason=f"{text}; both are near their limits: {_ADVICE}")
     if has_learned_newer:
         candidate = measured("auc", tested)
         text += f", where the candidate, which has learned newer days, has {candidate.value:.4f}"
