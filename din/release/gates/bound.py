@@ -38,6 +38,7 @@ def is_bound(evidence: Evidence, registry: Registry, champion: Record | None) ->
 def _hash(evidence: Evidence, registry: Registry, champion: Record | None) -> bytes:
     workspace = evidence.workspace
     plugins = [*installed(), *located(evidence.params.plugins, workspace.root)]
+    stored = registry.objects.keys(f"looks/{champion.version}") if champion else registry.versions_once_recorded()
     depends_on = {
         "report": sha256_file(workspace.gate),
         "about": evidence.about.model_dump(),
@@ -47,6 +48,6 @@ def _hash(evidence: Evidence, registry: Registry, champion: Record | None) -> by
         "python": sys.version,
         "registry": registry.uri,
         "champion": asdict(champion) if champion else None,
-        "comparisons": registry.objects.keys(f"looks/{champion.version}") if champion else registry.without_log(),
+        "comparisons": stored,
     }
     return sha256(json.dumps(depends_on, sort_keys=True, default=str).encode()).hexdigest().encode()

@@ -11,7 +11,7 @@ from din.release.registry.champions import removed_lesson, rolled_back, started_
 )
 def no_earlier_champion(case: Case) -> Finding:
     """Check that no other bundle was promoted. If one was, the log was lost, and this is not a first run."""
-    others = [version for version in case.registry.without_log() if version != case.evidence.version]
+    others = [version for version in case.registry.versions_once_recorded() if version != case.evidence.version]
     return decide(not others, len(others), 0, case.registry.lost(others))
 
 

@@ -405,7 +405,7 @@ class Registry:
         for key, digest in hashes:
             with noted(damage):
                 self._check(key, digest)
-        if not (records or damage) and (bundles := self.without_log()):
+        if not (records or damage) and (bundles := self.versions_once_recorded()):
             damage.append(self.lost(bundles))
         return damage
 
@@ -420,8 +420,8 @@ class Registry:
         """Return one line for each harmless irregularity of the log."""
         return read_chain(self.objects).remarks
 
-    def without_log(self) -> list[Version]:
-        """Return the bundles that mean a lost log if it is empty: all but those of interrupted first promotions."""
+    def versions_once_recorded(self) -> list[Version]:
+        """Return the bundles that prove an empty log to be lost: all but those of interrupted first promotions."""
         claims = self.objects.keys(f"{CLAIMS}/bundles")
         return [version for version in self.versions() if _first(version) not in claims]
 
@@ -456,7 +456,7 @@ class Registry:
         for key, modified in stored.items():
             owned.setdefault(_owner(key), {})[key] = modified
         orphans = [owner for owner, keys in owned.items() if owner not in kept and max(keys.values()) < before]
-        unexplained = [version for version in self.without_log() if f"bundles/{version}" in orphans]
+        unexplained = [version for version in self.versions_once_recorded() if f"bundles/{version}" in orphans]
         if unexplained and not history:
             raise InputError(self.lost(unexplained))
         leftovers = [path for path, modified in self.objects.leftovers().items() if modified < before]

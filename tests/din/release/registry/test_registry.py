@@ -218,9 +218,9 @@ def test_a_failed_first_promotion_is_no_lost_log(local, tmp_path, monkeypatch):
             fault.setattr(Objects, "create", fails)
             promote(local, tmp_path / name)
     age(tmp_path / "r")
-    assert len(local.versions()) == 2 and local.verify() == local.without_log() == []
+    assert len(local.versions()) == 2 and local.verify() == local.versions_once_recorded() == []
     champion = promote(local, tmp_path / "two")
-    assert local.without_log() == [champion.version]
+    assert local.versions_once_recorded() == [champion.version]
     with pytest.raises(StaleChampion):
         promote(local, tmp_path / "one")
     age(tmp_path / "r")
@@ -236,4 +236,4 @@ def test_a_bundle_that_lost_the_first_promotion_and_won_a_later_one(local, tmp_p
     with pytest.raises(StaleChampion):
         promote(local, tmp_path / "two")
     second = promote(local, tmp_path / "two", first)
-    assert local.without_log() == sorted([first.version, second.version])
+    assert local.versions_once_recorded() == sorted([first.version, second.version])
